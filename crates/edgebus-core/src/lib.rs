@@ -1,0 +1,40 @@
+//! Messages, wire format and protocol state machines of edgebus.
+//!
+//! Everything here is pure: no I/O, no clock, no threads. Bytes and the current time come in as
+//! arguments, frames and decisions come out as values, so that the same code runs under tokio, in
+//! a test without sleeps, and in a simulator.
+//!
+//! In reading order:
+//! - [`id`], [`topic`], [`message`]: the words of the field as types that cannot hold a bad value
+//! - [`record`]: how a client's request is laid out in bytes: the same on the wire, in the journal
+//!   and in a stored block
+//! - [`entry`]: a record with what the server adds to it (sequence number, receive time, identity)
+//! - [`query`]: what may be asked of a server's log, and the figures it answers with
+//! - [`wire`]: frames on a byte stream
+//! - [`session`]: who may say what when on a connection, for both ends
+//!
+//! Architecture invariant: this crate depends on no runtime, no file and no socket. It decides;
+//! others act.
+
+pub mod id;
+pub mod topic;
+
+pub mod code;
+pub mod message;
+
+pub mod record;
+
+pub mod entry;
+
+pub mod query;
+
+pub mod wire;
+
+pub mod session;
+
+pub use code::{Code, Refusal};
+pub use entry::Entry;
+pub use id::{ConsumerName, Lsn, RequestId, Scope, Seq};
+pub use message::{Kind, Message, Receipt};
+pub use record::{Record, RecordLimits};
+pub use topic::{Topic, TopicPattern};

@@ -1,0 +1,188 @@
+//! The parts of frames that will grow: prost messages with numbered fields. Unknown fields are
+//! skipped, so that either end may be newer.
+
+use crate::code::{Code, Refusal};
+use crate::id::{RequestId, Seq};
+use crate::query::{LogQuery, Query};
+
+/// A client's first frame.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Hello {
+    /// Lowest protocol version it speaks.
+    #[prost(uint32, tag = "1")]
+    pub version_min: u32,
+    /// Highest protocol version it speaks.
+    #[prost(uint32, tag = "2")]
+    pub version_max: u32,
+    /// The name it gives itself; at most 255 bytes.
+    #[prost(string, tag = "3")]
+    pub client: String,
+    /// Its software, for the server's listing.
+    #[prost(string, tag = "4")]
+    pub software: String,
+}
+
+/// A server's first frame.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Welcome {
+    /// The version both ends speak from here on.
+    #[prost(uint32, tag = "1")]
+    pub version: u32,
+    /// Its software.
+    #[prost(string, tag = "2")]
+    pub software: String,
+    /// Largest frame it takes, in bytes, length field not counted.
+    #[prost(uint64, tag = "3")]
+    pub frame_bytes_max: u64,
+    /// Largest payload it takes, in bytes.
+    #[prost(uint64, tag = "4")]
+    pub payload_bytes_max: u64,
+}
+
+/// Why a send, a query or a connection was refused.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct WireError {
+    #[prost(string, tag = "1")]
+    pub code: String,
+    #[prost(string, tag = "2")]
+    pub message: String,
+    #[prost(uint64, optional, tag = "3")]
+    pub retry_after_ms: Option<u64>,
+}
+
+impl From<&Refusal> for WireError {
+    fn from(refusal: &Refusal) -> Self {
+        Self {
+            code: refusal.code.as_str().to_owned(),
+            message: refusal.message.clone(),
+            retry_after_ms: refusal.retry_after_ms,
+        }
+    }
+}
+
+impl From<WireError> for Refusal {
+    /// A code that a newer end made up is taken for [`Code::Unknown`]: asking again with the same
+    /// id is safe, whatever it meant.
+    fn from(error: WireError) -> Self {
+        let code = Code::parse(&error.code).unwrap_or(Code::Unknown);
+        let mut refusal = Self::new(code, error.message);
+        refusal.retry_after_ms = error.retry_after_ms;
+        refusal
+    }
+}
+
+/// A question; exactly one field is set.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct WireQuery {
+    #[prost(message, optional, tag = "1")]
+    pub log: Option<WireLogQuery>,
+    #[prost(bytes = "bytes", optional, tag = "2")]
+    pub by_id: Option<bytes::Bytes>,
+    #[prost(bool, tag = "3")]
+    pub stats: bool,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct WireLogQuery {
+    #[prost(uint64, tag = "1")]
+    pub from: u64,
+    #[prost(uint64, optional, tag = "2")]
+    pub to: Option<u64>,
+    #[prost(uint64, optional, tag = "3")]
+    pub from_time_ms: Option<u64>,
+    #[prost(uint64, optional, tag = "4")]
+    pub to_time_ms: Option<u64>,
+    #[prost(string, optional, tag = "5")]
+    pub topic: Option<String>,
+    #[prost(uint32, tag = "6")]
+    pub limit: u32,
+    #[prost(uint32, tag = "7")]
+    pub page_bytes: u32,
+}
+
+impl From<&Query> for WireQuery {
+    fn from(query: &Query) -> Self {
+        match query {
+            Query::Log(log) => Self {
+                log: Some(log.into()),
+                ..Self::default()
+            },
+            Query::ById(id) => Self {
+                by_id: Some(bytes::Bytes::copy_from_slice(id.as_bytes())),
+                ..Self::default()
+            },
+            Query::Stats => Self {
+                stats: true,
+                ..Self::default()
+            },
+        }
+    }
+}
+
+impl From<&LogQuery> for WireLogQuery {
+    fn from(query: &LogQuery) -> Self {
+        Self {
+            from: query.from.0,
+            to: query.to.map(|to| to.0),
+            from_time_ms: query.from_time_ms,
+            to_time_ms: query.to_time_ms,
+            topic: query.topic.as_ref().map(|topic| topic.as_str().to_owned()),
+            limit: u32::try_from(query.limit).unwrap_or(u32::MAX),
+            page_bytes: u32::try_from(query.page_bytes).unwrap_or(u32::MAX),
+        }
+    }
+}
+
+impl TryFrom<WireQuery> for Query {
+    type Error = Refusal;
+
+    fn try_from(query: WireQuery) -> Result<Self, Refusal> {
+        let bad = |what: &str| Refusal::new(Code::BadQuery, what.to_owned());
+        match query {
+            WireQuery {
+                log: Some(log),
+                by_id: None,
+                stats: false,
+            } => Ok(Self::Log(log.try_into()?)),
+            WireQuery {
+                log: None,
+                by_id: Some(id),
+                stats: false,
+            } => {
+                let id = id
+                    .as_ref()
+                    .try_into()
+                    .map_err(|_| bad("a request id has 16 bytes"))?;
+                Ok(Self::ById(RequestId::from_bytes(id)))
+            }
+            WireQuery {
+                log: None,
+                by_id: None,
+                stats: true,
+            } => Ok(Self::Stats),
+            _ => Err(bad("a query asks exactly one thing that this server knows")),
+        }
+    }
+}
+
+impl TryFrom<WireLogQuery> for LogQuery {
+    type Error = Refusal;
+
+    fn try_from(query: WireLogQuery) -> Result<Self, Refusal> {
+        if query.limit == 0 || query.page_bytes == 0 {
+            return Err(Refusal::new(
+                Code::BadQuery,
+                "a page of 0 requests or bytes holds nothing",
+            ));
+        }
+        Ok(Self {
+            from: Seq(query.from),
+            to: query.to.map(Seq),
+            from_time_ms: query.from_time_ms,
+            to_time_ms: query.to_time_ms,
+            topic: query.topic.map(|topic| topic.parse()).transpose()?,
+            limit: query.limit as usize,
+            page_bytes: query.page_bytes as usize,
+        })
+    }
+}

@@ -1,0 +1,204 @@
+//! `cargo xtask test`: the steps a change must pass, in order, stopping at the first that fails.
+//!
+//! The cheap steps come first, so that a style slip is reported in a second and not after the compile. Output of cargo
+//! goes through untouched: the closing `test result:` lines must stay readable in a log.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use crate::tidy;
+
+/// One step: a name for the log and what runs.
+struct Step {
+    name: &'static str,
+    action: Action,
+}
+
+/// What a step runs.
+enum Action {
+    /// The style rules, in this process.
+    Tidy,
+    /// Cargo with these arguments.
+    Cargo {
+        arguments: &'static [&'static str],
+        /// Environment for this step only.
+        env: Option<(&'static str, &'static str)>,
+        /// The rustup component that brings the subcommand, when a minimal toolchain lacks it.
+        component: Option<&'static str>,
+    },
+}
+
+const STEPS: &[Step] = &[
+    Step {
+        name: "format",
+        action: Action::Cargo {
+            arguments: &["fmt", "--all", "--", "--check"],
+            env: None,
+            component: Some("rustfmt"),
+        },
+    },
+    Step {
+        name: "tidy",
+        action: Action::Tidy,
+    },
+    // The whole workspace: this is also what compiles the packages that are not default members.
+    Step {
+        name: "clippy",
+        action: Action::Cargo {
+            arguments: &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"],
+            env: None,
+            component: Some("clippy"),
+        },
+    },
+    // Without `--all-targets`, which would leave out the doc tests.
+    Step {
+        name: "tests and doc tests",
+        action: Action::Cargo {
+            arguments: &["test", "--workspace"],
+            env: None,
+            component: None,
+        },
+    },
+    // The binary of edgebus-cli and the library of edgebus are both called `edgebus` and would be written to the same
+    // folder; the library is the one with readers, the command documents itself with `--help`.
+    Step {
+        name: "docs",
+        action: Action::Cargo {
+            arguments: &["doc", "--workspace", "--no-deps", "--exclude", "edgebus-cli"],
+            env: Some(("RUSTDOCFLAGS", "-D warnings")),
+            component: None,
+        },
+    },
+];
+
+/// Runs all steps in `root`; the first failure ends the run and is the error.
+pub(crate) fn run(root: &Path) -> Result<(), String> {
+    let started = Instant::now();
+    for (index, step) in STEPS.iter().enumerate() {
+        println!("==> {}/{} {}: {}", index + 1, STEPS.len(), step.name, step.action.describe());
+        let step_started = Instant::now();
+        step.action.run(root).map_err(|reason| {
+            format!(
+                "==> FAILED at step {}/{}, {}, after {:.1} s in total: {reason}",
+                index + 1,
+                STEPS.len(),
+                step.name,
+                started.elapsed().as_secs_f64(),
+            )
+        })?;
+        println!("    done in {:.1} s", step_started.elapsed().as_secs_f64());
+    }
+    println!("==> passed: {} steps in {:.1} s", STEPS.len(), started.elapsed().as_secs_f64());
+    Ok(())
+}
+
+/// A cargo command that runs in `root`, with the cargo this process was started by.
+pub(crate) fn cargo(root: &Path) -> Command {
+    let program = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+    let mut command = Command::new(program);
+    command.current_dir(root);
+    command
+}
+
+impl Action {
+    /// The command line a person would type for it.
+    fn describe(&self) -> String {
+        match self {
+            Self::Tidy => "cargo xtask tidy".to_owned(),
+            Self::Cargo { arguments, env, .. } => {
+                let command = format!("cargo {}", arguments.join(" "));
+                match env {
+                    Some((name, value)) => format!("{name}=\"{value}\" {command}"),
+                    None => command,
+                }
+            }
+        }
+    }
+
+    fn run(&self, root: &Path) -> Result<(), String> {
+        let Self::Cargo {
+            arguments,
+            env,
+            component,
+        } = self
+        else {
+            return tidy::run(root);
+        };
+        if let Some(component) = component {
+            require_component(root, arguments[0], component)?;
+        }
+        let status = cargo(root)
+            .args(*arguments)
+            .envs(*env)
+            .status()
+            .map_err(|error| format!("cannot start cargo: {error}"))?;
+        if status.success() {
+            Ok(())
+        } else {
+            Err(format!("see the output above; this step alone: {}", self.describe()))
+        }
+    }
+}
+
+/// Names the missing rustup component, where cargo would only say that it knows no such command.
+fn require_component(root: &Path, subcommand: &str, component: &str) -> Result<(), String> {
+    let present = cargo(root)
+        .args([subcommand, "--version"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success());
+    if present {
+        Ok(())
+    } else {
+        Err(format!(
+            "`cargo {subcommand}` is missing; install it with `rustup component add {component}`"
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cheap_steps_come_before_the_compile() {
+        let names: Vec<&str> = STEPS.iter().map(|step| step.name).collect();
+        assert_eq!(names, ["format", "tidy", "clippy", "tests and doc tests", "docs"]);
+    }
+
+    #[test]
+    fn doc_tests_are_not_switched_off() {
+        let test = STEPS.iter().find(|step| step.name == "tests and doc tests").unwrap();
+        assert_eq!(test.action.describe(), "cargo test --workspace");
+    }
+
+    #[test]
+    fn description_shows_the_environment() {
+        let docs = STEPS.iter().find(|step| step.name == "docs").unwrap();
+        assert!(
+            docs.action
+                .describe()
+                .starts_with("RUSTDOCFLAGS=\"-D warnings\" cargo doc ")
+        );
+    }
+
+    #[test]
+    fn failing_command_is_reported_with_the_way_to_repeat_it() {
+        let action = Action::Cargo {
+            arguments: &["no-such-subcommand-of-cargo"],
+            env: None,
+            component: None,
+        };
+        let reason = action.run(&std::env::temp_dir()).unwrap_err();
+        assert!(reason.ends_with("cargo no-such-subcommand-of-cargo"), "{reason}");
+    }
+
+    #[test]
+    fn missing_component_is_named() {
+        let reason = require_component(&std::env::temp_dir(), "no-such-subcommand-of-cargo", "clippy").unwrap_err();
+        assert!(reason.contains("rustup component add clippy"), "{reason}");
+    }
+}
