@@ -19,7 +19,10 @@ pub(crate) fn run(root: &Path) -> Result<(), String> {
         .status()
         .is_ok_and(|status| status.success());
     if !installed {
-        return Err("audit: cargo-deny is missing; install it with `cargo install --locked cargo-deny`".to_owned());
+        return Err(
+            "audit: cargo-deny is missing; install it with `cargo install --locked cargo-deny`"
+                .to_owned(),
+        );
     }
     let status = cargo(root)
         .args(["deny", "check"])
@@ -28,9 +31,8 @@ pub(crate) fn run(root: &Path) -> Result<(), String> {
     if status.success() {
         Ok(())
     } else {
-        Err(
-            "audit: FAILED; update or replace the crates named above, or add an exception with its reason to deny.toml"
-                .to_owned(),
-        )
+        Err("audit: FAILED; update or replace the crates named above, or add an exception with its \
+             reason to deny.toml; without a network run `cargo deny check bans licenses sources`"
+            .to_owned())
     }
 }

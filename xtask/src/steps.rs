@@ -47,7 +47,14 @@ const STEPS: &[Step] = &[
     Step {
         name: "clippy",
         action: Action::Cargo {
-            arguments: &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"],
+            arguments: &[
+                "clippy",
+                "--workspace",
+                "--all-targets",
+                "--",
+                "-D",
+                "warnings",
+            ],
             env: None,
             component: Some("clippy"),
         },
@@ -66,7 +73,13 @@ const STEPS: &[Step] = &[
     Step {
         name: "docs",
         action: Action::Cargo {
-            arguments: &["doc", "--workspace", "--no-deps", "--exclude", "edgebus-cli"],
+            arguments: &[
+                "doc",
+                "--workspace",
+                "--no-deps",
+                "--exclude",
+                "edgebus-cli",
+            ],
             env: Some(("RUSTDOCFLAGS", "-D warnings")),
             component: None,
         },
@@ -75,22 +88,34 @@ const STEPS: &[Step] = &[
 
 /// Runs all steps in `root`; the first failure ends the run and is the error.
 pub(crate) fn run(root: &Path) -> Result<(), String> {
+    run_each(STEPS, |action| action.run(root))
+}
+
+fn run_each(
+    steps: &[Step],
+    mut run: impl FnMut(&Action) -> Result<(), String>,
+) -> Result<(), String> {
     let started = Instant::now();
-    for (index, step) in STEPS.iter().enumerate() {
-        println!("==> {}/{} {}: {}", index + 1, STEPS.len(), step.name, step.action.describe());
+    let count = steps.len();
+    for (index, step) in steps.iter().enumerate() {
+        let number = index + 1;
+        println!(
+            "==> {number}/{count} {}: {}",
+            step.name,
+            step.action.describe()
+        );
         let step_started = Instant::now();
-        step.action.run(root).map_err(|reason| {
-            format!(
-                "==> FAILED at step {}/{}, {}, after {:.1} s in total: {reason}",
-                index + 1,
-                STEPS.len(),
-                step.name,
-                started.elapsed().as_secs_f64(),
-            )
+        run(&step.action).map_err(|reason| {
+            let seconds = started.elapsed().as_secs_f64();
+            let name = step.name;
+            format!("==> FAILED at {number}/{count} {name}, after {seconds:.1} s: {reason}")
         })?;
         println!("    done in {:.1} s", step_started.elapsed().as_secs_f64());
     }
-    println!("==> passed: {} steps in {:.1} s", STEPS.len(), started.elapsed().as_secs_f64());
+    println!(
+        "==> passed: {count} steps in {:.1} s",
+        started.elapsed().as_secs_f64()
+    );
     Ok(())
 }
 
@@ -137,7 +162,10 @@ impl Action {
         if status.success() {
             Ok(())
         } else {
-            Err(format!("see the output above; this step alone: {}", self.describe()))
+            Err(format!(
+                "see the output above; this step alone: {}",
+                self.describe()
+            ))
         }
     }
 }
@@ -166,12 +194,18 @@ mod tests {
     #[test]
     fn cheap_steps_come_before_the_compile() {
         let names: Vec<&str> = STEPS.iter().map(|step| step.name).collect();
-        assert_eq!(names, ["format", "tidy", "clippy", "tests and doc tests", "docs"]);
+        assert_eq!(
+            names,
+            ["format", "tidy", "clippy", "tests and doc tests", "docs"]
+        );
     }
 
     #[test]
     fn doc_tests_are_not_switched_off() {
-        let test = STEPS.iter().find(|step| step.name == "tests and doc tests").unwrap();
+        let test = STEPS
+            .iter()
+            .find(|step| step.name == "tests and doc tests")
+            .unwrap();
         assert_eq!(test.action.describe(), "cargo test --workspace");
     }
 
@@ -186,19 +220,33 @@ mod tests {
     }
 
     #[test]
-    fn failing_command_is_reported_with_the_way_to_repeat_it() {
-        let action = Action::Cargo {
-            arguments: &["no-such-subcommand-of-cargo"],
-            env: None,
-            component: None,
-        };
-        let reason = action.run(&std::env::temp_dir()).unwrap_err();
-        assert!(reason.ends_with("cargo no-such-subcommand-of-cargo"), "{reason}");
+    fn first_failure_ends_the_run_and_names_its_step() {
+        let mut ran = Vec::new();
+        let outcome = run_each(STEPS, |action| {
+            ran.push(action.describe());
+            if matches!(action, Action::Tidy) {
+                Err("two violations".to_owned())
+            } else {
+                Ok(())
+            }
+        });
+        assert_eq!(ran, ["cargo fmt --all -- --check", "cargo xtask tidy"]);
+        let message = outcome.unwrap_err();
+        assert!(
+            message.starts_with("==> FAILED at 2/5 tidy, after "),
+            "{message}"
+        );
+        assert!(message.ends_with(": two violations"), "{message}");
     }
 
     #[test]
     fn missing_component_is_named() {
-        let reason = require_component(&std::env::temp_dir(), "no-such-subcommand-of-cargo", "clippy").unwrap_err();
+        let reason = require_component(
+            &std::env::temp_dir(),
+            "no-such-subcommand-of-cargo",
+            "clippy",
+        )
+        .unwrap_err();
         assert!(reason.contains("rustup component add clippy"), "{reason}");
     }
 }

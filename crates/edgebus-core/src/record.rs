@@ -252,7 +252,8 @@ impl Record {
             .map_err(|_| self.bad("has a meta part that cannot be read"))
     }
 
-    fn payload_bytes(&self) -> &[u8] {
+    /// The payload as bytes.
+    pub fn payload_bytes(&self) -> &[u8] {
         &self.0[HEADER_BYTES + self.topic_len() + self.meta_len()..]
     }
 

@@ -59,9 +59,14 @@ fn is_text(path: &str) -> bool {
 /// A tarball unpacked inside an ignored folder of another repository gives an empty list, which
 /// must not pass for an empty tree; the workspace manifest tells the two apart.
 fn list_by_git(root: &Path) -> Option<BTreeSet<String>> {
-    let output = Command::new("git")
-        .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
-        .current_dir(root)
+    let output = git(root)
+        .args([
+            "ls-files",
+            "-z",
+            "--cached",
+            "--others",
+            "--exclude-standard",
+        ])
         .output()
         .ok()
         .filter(|output| output.status.success())?;
@@ -72,6 +77,16 @@ fn list_by_git(root: &Path) -> Option<BTreeSet<String>> {
         .map(str::to_owned)
         .collect();
     paths.contains("Cargo.toml").then_some(paths)
+}
+
+/// Git in `root`, whatever repository a hook that started this is about.
+fn git(root: &Path) -> Command {
+    let mut command = Command::new("git");
+    command.current_dir(root);
+    for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"] {
+        command.env_remove(name);
+    }
+    command
 }
 
 /// Adds the files below `folder` (relative, empty for the root). Symbolic links are not followed.

@@ -38,12 +38,7 @@ struct Violation {
 }
 
 impl Violation {
-    fn new(
-        path: &str,
-        line: usize,
-        what: impl Into<String>,
-        remedy: impl Into<String>,
-    ) -> Self {
+    fn new(path: &str, line: usize, what: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self {
             path: path.to_owned(),
             line,
@@ -55,7 +50,11 @@ impl Violation {
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: {}; {}", self.path, self.line, self.what, self.remedy)
+        write!(
+            f,
+            "{}:{}: {}; {}",
+            self.path, self.line, self.what, self.remedy
+        )
     }
 }
 

@@ -132,8 +132,22 @@ fn end_of_item(tokens: &[Token], mut at: usize) -> usize {
 
 /// Enough to tell an item from a field; `pub(in crate::x) unsafe fn` still shows one in time.
 const ITEM_KEYWORDS: &[&str] = &[
-    "fn", "mod", "impl", "struct", "enum", "union", "trait", "use", "const", "static", "type",
-    "async", "unsafe", "extern", "let", "macro_rules",
+    "fn",
+    "mod",
+    "impl",
+    "struct",
+    "enum",
+    "union",
+    "trait",
+    "use",
+    "const",
+    "static",
+    "type",
+    "async",
+    "unsafe",
+    "extern",
+    "let",
+    "macro_rules",
 ];
 
 /// The index of the bracket that closes the block around `at`, or the end of the file.
@@ -142,7 +156,11 @@ fn end_of_block(tokens: &[Token], mut at: usize) -> usize {
         if closes(token) {
             return at;
         }
-        at = if opens(token) { end_of_group(tokens, at) } else { at + 1 };
+        at = if opens(token) {
+            end_of_group(tokens, at)
+        } else {
+            at + 1
+        };
     }
     at
 }
@@ -164,11 +182,15 @@ fn end_of_group(tokens: &[Token], open: usize) -> usize {
 }
 
 fn opens(token: &Token) -> bool {
-    ["(", "[", "{"].iter().any(|bracket| token.is_punct(bracket))
+    ["(", "[", "{"]
+        .iter()
+        .any(|bracket| token.is_punct(bracket))
 }
 
 fn closes(token: &Token) -> bool {
-    [")", "]", "}"].iter().any(|bracket| token.is_punct(bracket))
+    [")", "]", "}"]
+        .iter()
+        .any(|bracket| token.is_punct(bracket))
 }
 
 #[cfg(test)]
@@ -198,8 +220,14 @@ mod tests {
     #[test]
     fn test_function_ends_at_its_brace() {
         assert_eq!(product("#[test] fn t() -> [u8; 4] { b } d"), "d");
-        assert_eq!(product("#[tokio::test(flavor = \"x\")] async fn t() { b } d"), "d");
-        assert_eq!(product("#[cfg(test)] #[rustfmt::skip] fn t<A, B>() { b } d"), "d");
+        assert_eq!(
+            product("#[tokio::test(flavor = \"x\")] async fn t() { b } d"),
+            "d"
+        );
+        assert_eq!(
+            product("#[cfg(test)] #[rustfmt::skip] fn t<A, B>() { b } d"),
+            "d"
+        );
     }
 
     #[test]
@@ -212,7 +240,10 @@ mod tests {
     #[test]
     fn only_predicates_that_need_test_count() {
         assert_eq!(product("#[cfg(all(unix, test))] fn f() { b } d"), "d");
-        assert_eq!(product("#[cfg(any(test, all(test, unix)))] fn f() { b } d"), "d");
+        assert_eq!(
+            product("#[cfg(any(test, all(test, unix)))] fn f() { b } d"),
+            "d"
+        );
         assert_eq!(product("#[cfg(any(test, unix))] mod f { b } d"), "fbd");
         assert_eq!(product("#[cfg(not(test))] mod f { b } d"), "fbd");
         assert_eq!(product("#[cfg(feature = \"test\")] mod f { b } d"), "fbd");
@@ -227,7 +258,15 @@ mod tests {
 
     #[test]
     fn unfinished_input_ends() {
-        for source in ["#", "#[", "#[cfg(", "#[cfg(test)]", "#[cfg(test)] fn f(", "#[]", "#![cfg(test"] {
+        for source in [
+            "#",
+            "#[",
+            "#[cfg(",
+            "#[cfg(test)]",
+            "#[cfg(test)] fn f(",
+            "#[]",
+            "#![cfg(test",
+        ] {
             let _ = product(source);
         }
     }

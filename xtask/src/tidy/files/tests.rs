@@ -68,20 +68,15 @@ fn tarball_without_git_is_walked() {
 #[test]
 fn git_lists_new_files_and_not_ignored_ones() {
     let folder = sample_tree("git");
-    let git = |arguments: &[&str]| {
-        Command::new("git")
-            .args(arguments)
-            .current_dir(folder.path())
-            .output()
-    };
+    let run = |arguments: &[&str]| git(folder.path()).args(arguments).output();
     // A machine without git takes the other way, which the test above covers.
-    let Ok(output) = git(&["init", "--quiet"]) else {
+    let Ok(output) = run(&["init", "--quiet"]) else {
         return;
     };
     assert!(output.status.success());
     assert_eq!(read_paths(&folder), EXPECTED);
 
-    assert!(git(&["add", "README.md"]).unwrap().status.success());
+    assert!(run(&["add", "README.md"]).unwrap().status.success());
     fs::remove_file(folder.path().join("README.md")).unwrap();
     assert_eq!(read_paths(&folder), [".ci/run", "Cargo.toml", "src/a/b.rs"]);
 }

@@ -12,7 +12,10 @@ fn kinds(source: &str) -> Vec<Kind> {
 
 #[test]
 fn paths_and_punctuation() {
-    assert_eq!(words("crate::bus::Engine;"), ["crate", "::", "bus", "::", "Engine", ";"]);
+    assert_eq!(
+        words("crate::bus::Engine;"),
+        ["crate", "::", "bus", "::", "Engine", ";"]
+    );
 }
 
 #[test]
@@ -73,7 +76,10 @@ fn quote_in_a_character_opens_no_string() {
 
 #[test]
 fn ranges_are_not_fractions() {
-    assert_eq!(words("1..2 1.5f32 7_411u16"), ["1", ".", ".", "2", "1.5f32", "7_411u16"]);
+    assert_eq!(
+        words("1..2 1.5f32 7_411u16"),
+        ["1", ".", ".", "2", "1.5f32", "7_411u16"]
+    );
 }
 
 #[test]

@@ -1,0 +1,22 @@
+//! What edgebus runs on when a test decides what goes wrong: a disk, a clock and chance, all
+//! repeatable from one seed.
+//!
+//! In reading order:
+//! - [`rng`]: randomness from a seed
+//! - [`clock`]: time that moves when told to
+//! - [`disk`]: files that lose what was not synced, tear what was being written, and fail on
+//!   request
+//!
+//! Architecture invariant: nothing here reads the machine's clock, its randomness or its file
+//! system, and nothing iterates over a hash map. A run that cannot be repeated from its seed is
+//! worth nothing.
+
+pub mod rng;
+
+pub mod clock;
+
+pub mod disk;
+
+pub use clock::SimClock;
+pub use disk::{Counts, Fault, SimDisk, Times};
+pub use rng::SimRng;

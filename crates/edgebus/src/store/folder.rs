@@ -1,0 +1,144 @@
+//! The data folder: who may open it, and in which format it is.
+//!
+//! ```text
+//!  LOCK         held while a process has the folder open
+//!  VERSION      "edgebus-store 1\nid <uuid>\n"; written last when a store is made
+//!  store.redb   the tables
+//!  journal/     the journal
+//! ```
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::StoreError;
+use super::tables::{FORMAT_VERSION, TablesFile};
+use crate::files::{File, Files, OpenMode};
+
+/// An open, locked data folder.
+#[derive(Debug)]
+pub(super) struct Folder {
+    pub(super) journal: PathBuf,
+    pub(super) tables: TablesFile,
+    pub(super) is_new: bool,
+    /// Held as long as the store is open.
+    _lock: Arc<dyn File>,
+}
+
+impl Folder {
+    /// Locks a folder, making the store in it if it is empty or missing.
+    ///
+    /// # Errors
+    /// [`StoreError::DataInUse`], [`StoreError::NewerFormat`], [`StoreError::ReadOnly`],
+    /// [`StoreError::Full`], [`StoreError::Corrupt`], or what the operating system says.
+    pub(super) fn open(
+        files: &Arc<dyn Files>,
+        dir: &Path,
+        cache_bytes: usize,
+    ) -> Result<Self, StoreError> {
+        files
+            .create_dir(dir)
+            .map_err(|e| StoreError::io("create", dir, e))?;
+        let journal = dir.join("journal");
+        let tables = TablesFile {
+            files: files.clone(),
+            path: dir.join("store.redb"),
+            cache_bytes,
+        };
+        // A newer version may lock in another way, so its mark is looked at first of all.
+        let version = read_version(&**files, dir)?;
+        let lock = lock(&**files, dir)?;
+        let is_new = version.is_none();
+        if is_new {
+            // Nothing is acknowledged before VERSION is there, so what is found without it is
+            // left over from an interrupted start, unless a journal says otherwise.
+            files
+                .create_dir(&journal)
+                .map_err(|e| StoreError::io("create", &journal, e))?;
+            let names = files
+                .list(&journal)
+                .map_err(|e| StoreError::io("list", &journal, e))?;
+            if names.iter().any(|name| name.ends_with(".wal")) {
+                let detail = "the file is missing, but there is a journal";
+                return Err(StoreError::corrupt(&dir.join("VERSION"), detail));
+            }
+            tables.create(dir)?;
+            write_version(&**files, dir)?;
+        }
+        Ok(Self {
+            journal,
+            tables,
+            is_new,
+            _lock: lock,
+        })
+    }
+}
+
+fn lock(files: &dyn Files, dir: &Path) -> Result<Arc<dyn File>, StoreError> {
+    let path = dir.join("LOCK");
+    let file = files
+        .open(&path, OpenMode::Create)
+        .map_err(|e| StoreError::io("open", &path, e))?;
+    match file.try_lock() {
+        Ok(true) => Ok(file),
+        Ok(false) => Err(StoreError::DataInUse {
+            path: dir.to_owned(),
+        }),
+        Err(error) => Err(StoreError::io("lock", &path, error)),
+    }
+}
+
+/// The folder's format; `None` when there is no store in it yet.
+fn read_version(files: &dyn Files, dir: &Path) -> Result<Option<u32>, StoreError> {
+    let path = dir.join("VERSION");
+    let names = files
+        .list(dir)
+        .map_err(|e| StoreError::io("list", dir, e))?;
+    if !names.iter().any(|name| name == "VERSION") {
+        return Ok(None);
+    }
+    let io = |e| StoreError::io("read", &path, e);
+    let file = files.open(&path, OpenMode::Existing).map_err(io)?;
+    let mut text = vec![0; file.len().map_err(io)?.min(256) as usize];
+    file.read_at(&mut text, 0).map_err(io)?;
+    let text = String::from_utf8_lossy(&text);
+    let found = text
+        .lines()
+        .next()
+        .and_then(|line| line.strip_prefix("edgebus-store "))
+        .and_then(|number| number.trim().parse::<u32>().ok());
+    match found {
+        Some(found) if found > FORMAT_VERSION => Err(StoreError::NewerFormat {
+            path: dir.to_owned(),
+            found,
+            known: FORMAT_VERSION,
+        }),
+        Some(found) if found >= 1 => Ok(Some(found)),
+        _ => Err(StoreError::corrupt(
+            &path,
+            "the first line does not name a format",
+        )),
+    }
+}
+
+fn write_version(files: &dyn Files, dir: &Path) -> Result<(), StoreError> {
+    let temporary = dir.join("VERSION.new");
+    let text = format!(
+        "edgebus-store {FORMAT_VERSION}\nid {}\n",
+        uuid::Uuid::new_v4()
+    );
+    let io = |action| {
+        let path = temporary.clone();
+        move |error| StoreError::io(action, &path, error)
+    };
+    let file = files
+        .open(&temporary, OpenMode::Truncate)
+        .map_err(io("create"))?;
+    file.write_at(text.as_bytes(), 0).map_err(io("write"))?;
+    file.sync().map_err(io("sync"))?;
+    files
+        .rename(&temporary, &dir.join("VERSION"))
+        .map_err(io("rename"))?;
+    files
+        .sync_dir(dir)
+        .map_err(|e| StoreError::io("sync", dir, e))
+}

@@ -1,0 +1,229 @@
+//! Request ids in generations: tables of about a million ids each.
+//!
+//! In one flat tree random ids collapse to a tenth of their speed at ten million rows; in tables
+//! of a million they do not, and a whole table is dropped at once when its ids are old enough. A
+//! look-up asks the range and the filter of each generation before its tree.
+
+use std::sync::Arc;
+
+use edgebus_core::{RequestId, Scope, Seq};
+use redb::{
+    Database, ReadTransaction, ReadableTable as _, ReadableTableMetadata as _, TableDefinition,
+    WriteTransaction,
+};
+
+use super::ids::{Fingerprinter, IdFilter};
+use super::overlay::StoredId;
+use super::tables::{ID_FILTERS, IdTable, METADATA, id_table_name, meta, metadata};
+
+/// Ids after which a generation is closed and the next one begins.
+const IDS_PER_GENERATION: u64 = 1_000_000;
+/// Bytes of a stored filter in one row.
+const FILTER_PART_BYTES: usize = 32 * 1024;
+
+type IdKey = ([u8; 16], u32);
+
+/// One generation, as the sealer knows it.
+#[derive(Clone, Debug)]
+struct Generation {
+    number: u64,
+    /// `None` after a start, until it is rebuilt: then every look-up asks the tree.
+    filter: Option<Arc<IdFilter>>,
+}
+
+/// The generations, as the sealer writes them. The last one is open.
+#[derive(Clone, Debug)]
+pub(super) struct Generations {
+    list: Vec<Generation>,
+    open_count: u64,
+}
+
+impl Generations {
+    /// Reads what a store has; filters of closed generations are loaded, that of the open one is
+    /// left to [`Generations::rebuild_filter`].
+    pub(super) fn load(database: &Database) -> Result<Self, redb::Error> {
+        let txn = redb::ReadableDatabase::begin_read(database)?;
+        let rows = txn.open_table(METADATA)?;
+        let first = metadata(&rows, meta::FIRST_GENERATION)?;
+        let last = metadata(&rows, meta::LAST_GENERATION)?;
+        let filters = txn.open_table(ID_FILTERS)?;
+        let mut list = Vec::new();
+        for number in first..=last {
+            let mut bytes = Vec::new();
+            for row in filters.range((number, 0)..=(number, u32::MAX))? {
+                bytes.extend_from_slice(row?.1.value());
+            }
+            list.push(Generation {
+                number,
+                filter: IdFilter::from_bytes(&bytes).map(Arc::new),
+            });
+        }
+        let name = id_table_name(last);
+        let table: IdTable<'_> = TableDefinition::new(&name);
+        let open_count = txn.open_table(table)?.len()?;
+        if open_count == 0 {
+            if let Some(open) = list.last_mut() {
+                open.filter = Some(new_filter());
+            }
+        }
+        Ok(Self { list, open_count })
+    }
+
+    /// Whether the open generation has no filter yet.
+    pub(super) fn needs_filter(&self) -> bool {
+        self.list.last().is_some_and(|open| open.filter.is_none())
+    }
+
+    /// Builds the filter of the open generation from its table, after a start.
+    pub(super) fn rebuild_filter(
+        &mut self,
+        database: &Database,
+        keys: &Fingerprinter,
+    ) -> Result<(), redb::Error> {
+        let Some(open) = self.list.last_mut() else {
+            return Ok(());
+        };
+        let txn = redb::ReadableDatabase::begin_read(database)?;
+        let name = id_table_name(open.number);
+        let table: IdTable<'_> = TableDefinition::new(&name);
+        let filter = new_filter();
+        for row in txn.open_table(table)?.iter()? {
+            let (id, scope) = row?.0.value();
+            filter.insert(keys, &RequestId::from_bytes(id), Scope(scope));
+        }
+        open.filter = Some(filter);
+        Ok(())
+    }
+
+    /// Writes ids, which must be sorted, and closes the generation when it is full. The change
+    /// takes effect with the transaction; on failure the whole value is to be loaded again.
+    pub(super) fn insert(
+        &mut self,
+        txn: &WriteTransaction,
+        keys: &Fingerprinter,
+        ids: &[(IdKey, StoredId)],
+    ) -> Result<(), redb::Error> {
+        let Some(open) = self.list.last().cloned() else {
+            return Ok(());
+        };
+        let name = id_table_name(open.number);
+        let table: IdTable<'_> = TableDefinition::new(&name);
+        let mut table = txn.open_table(table)?;
+        for (key, stored) in ids {
+            table.insert(*key, (stored.seq.0, stored.fingerprint.to_le_bytes()))?;
+            if let Some(filter) = &open.filter {
+                filter.insert(keys, &RequestId::from_bytes(key.0), Scope(key.1));
+            }
+        }
+        drop(table);
+        self.open_count += ids.len() as u64;
+        // A generation without its filter stays open until the filter is there.
+        if let (true, Some(filter)) = (self.open_count >= IDS_PER_GENERATION, &open.filter) {
+            self.close(txn, &open, filter)?;
+        }
+        Ok(())
+    }
+
+    fn close(
+        &mut self,
+        txn: &WriteTransaction,
+        open: &Generation,
+        filter: &IdFilter,
+    ) -> Result<(), redb::Error> {
+        let mut filters = txn.open_table(ID_FILTERS)?;
+        for (part, bytes) in (0u32..).zip(filter.to_bytes().chunks(FILTER_PART_BYTES)) {
+            filters.insert((open.number, part), bytes)?;
+        }
+        let number = open.number + 1;
+        let name = id_table_name(number);
+        let next: IdTable<'_> = TableDefinition::new(&name);
+        txn.open_table(next)?;
+        txn.open_table(METADATA)?
+            .insert(meta::LAST_GENERATION, number)?;
+        self.list.push(Generation {
+            number,
+            filter: Some(new_filter()),
+        });
+        self.open_count = 0;
+        Ok(())
+    }
+
+    /// The generations as of a read transaction.
+    pub(super) fn view(&self, txn: &ReadTransaction) -> Result<GenerationsView, redb::Error> {
+        let mut list = Vec::with_capacity(self.list.len());
+        for generation in &self.list {
+            let name = id_table_name(generation.number);
+            let table: IdTable<'_> = TableDefinition::new(&name);
+            let table = txn.open_table(table)?;
+            let first = table.first()?.map(|row| row.0.value());
+            let last = table.last()?.map(|row| row.0.value());
+            if let (Some(first), Some(last)) = (first, last) {
+                list.push(GenerationView {
+                    table,
+                    filter: generation.filter.clone(),
+                    first,
+                    last,
+                });
+            }
+        }
+        list.reverse();
+        Ok(GenerationsView { list })
+    }
+}
+
+/// The table may take a little more than its share before it is closed: the last seal's ids.
+fn new_filter() -> Arc<IdFilter> {
+    Arc::new(IdFilter::with_capacity(IDS_PER_GENERATION as usize))
+}
+
+/// The generations at one moment, newest first; those without ids are left out.
+#[derive(Debug)]
+pub(super) struct GenerationsView {
+    list: Vec<GenerationView>,
+}
+
+struct GenerationView {
+    table: redb::ReadOnlyTable<IdKey, (u64, [u8; 16])>,
+    filter: Option<Arc<IdFilter>>,
+    first: IdKey,
+    last: IdKey,
+}
+
+impl std::fmt::Debug for GenerationView {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GenerationView")
+            .field("first", &self.first)
+            .finish_non_exhaustive()
+    }
+}
+
+impl GenerationsView {
+    /// Where an id is stored.
+    pub(super) fn find(
+        &self,
+        keys: &Fingerprinter,
+        id: &RequestId,
+        scope: Scope,
+    ) -> Result<Option<StoredId>, redb::StorageError> {
+        let key = (*id.as_bytes(), scope.0);
+        for generation in &self.list {
+            let possible = (generation.first..=generation.last).contains(&key)
+                && generation
+                    .filter
+                    .as_ref()
+                    .is_none_or(|filter| filter.may_contain(keys, id, scope));
+            if !possible {
+                continue;
+            }
+            if let Some(row) = generation.table.get(key)? {
+                let (seq, fingerprint) = row.value();
+                let fingerprint = u128::from_le_bytes(fingerprint);
+                return Ok(Some(StoredId {
+                    seq: Seq(seq),
+                    fingerprint,
+                }));
+            }
+        }
+        Ok(None)
+    }
+}

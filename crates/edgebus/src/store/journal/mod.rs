@@ -1,0 +1,197 @@
+//! The journal: where a change of state becomes durable, one write and one sync a group.
+//!
+//! ```text
+//!  journal/0000000007.wal   header block │ group │ group │ …      preallocated, zero-filled
+//!  journal/0000000008.wal   header block │ group │ ...            the active one
+//!  journal/spare-3          empty segment, kept in reserve for when the disk is full
+//!  journal/torn-1           bytes of a group that was cut by a power failure
+//! ```
+//! [`group`] and [`segment`] are the bytes; [`Journal`] writes them; [`recovery`] reads them back;
+//! [`Segments`] knows which files may be used again.
+//!
+//! Invariants: a group is one contiguous write on a 4 KiB boundary, padded to one, so that a block
+//! with acked bytes is never written again; a segment has its header, its name and its folder
+//! synced before its first group; nothing is written behind a tear or after a failed sync.
+
+mod group;
+mod recovery;
+mod segment;
+mod segments;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use edgebus_core::Lsn;
+
+pub(super) use group::GroupHeader;
+pub use recovery::TornTail;
+pub(super) use recovery::recover;
+pub(super) use segments::Segments;
+
+use super::StoreError;
+use crate::files::{File, Files};
+use group::{BLOCK_BYTES, HEADER_BYTES, padded_bytes};
+use segment::SegmentHeader;
+
+/// Writes groups. Owned by the one thread that writes.
+#[derive(Debug)]
+pub(super) struct Journal {
+    files: Arc<dyn Files>,
+    dir: PathBuf,
+    segments: Arc<Segments>,
+    segment_bytes: u64,
+    active: Option<Active>,
+    next_number: u64,
+    synced: Lsn,
+    /// Reused for every group.
+    buffer: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Active {
+    file: Arc<dyn File>,
+    path: PathBuf,
+    salt: [u8; 16],
+    offset: u64,
+}
+
+/// What a group holds, beside its operations.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct GroupMeta {
+    pub(super) first_lsn: Lsn,
+    pub(super) op_count: u32,
+    pub(super) store_time_ms: u64,
+    pub(super) wall_ms: u64,
+}
+
+impl Journal {
+    /// A journal that goes on after `synced`, in a new segment with a number from `next_number`.
+    pub(super) fn new(
+        files: Arc<dyn Files>,
+        dir: &Path,
+        segments: Arc<Segments>,
+        next_number: u64,
+        synced: Lsn,
+    ) -> Self {
+        let segment_bytes = segments.segment_bytes();
+        Self {
+            files,
+            dir: dir.to_owned(),
+            segments,
+            segment_bytes,
+            active: None,
+            next_number,
+            synced,
+            buffer: Vec::new(),
+        }
+    }
+
+    /// Most bytes of operations in one group: a quarter of a segment with header and padding.
+    pub(super) fn group_bytes_max(&self) -> usize {
+        (self.segment_bytes / 4) as usize - HEADER_BYTES
+    }
+
+    /// Makes room for a group of that many bytes of operations, with a new segment if need be.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`]: nothing was written, the journal is as it was. Any other: fail stop.
+    pub(super) fn reserve(&mut self, ops_bytes: usize, first_lsn: Lsn) -> Result<(), StoreError> {
+        let needed = padded_bytes(ops_bytes);
+        if self
+            .active
+            .as_ref()
+            .is_some_and(|a| a.offset + needed <= self.segment_bytes)
+        {
+            return Ok(());
+        }
+        self.start_segment(first_lsn)
+    }
+
+    /// Writes a group and syncs it. It is durable when this returns. [`Journal::reserve`] comes
+    /// before. Returns the bytes written, padding included.
+    ///
+    /// # Errors
+    /// Any is final: the group may or may not be on disk, and nothing must be written after it.
+    pub(super) fn write(&mut self, meta: &GroupMeta, ops: &[u8]) -> Result<u64, StoreError> {
+        let Self {
+            active,
+            buffer,
+            synced,
+            ..
+        } = self;
+        let active = active
+            .as_mut()
+            .expect("reserve opened a segment before the write");
+        let header = GroupHeader {
+            first_lsn: meta.first_lsn,
+            synced_lsn: *synced,
+            store_time_ms: meta.store_time_ms,
+            wall_ms: meta.wall_ms,
+            op_count: meta.op_count,
+            ops_bytes: ops.len() as u32,
+        };
+        header.encode(&active.salt, ops, buffer);
+        let io = |action| {
+            let path = &active.path;
+            move |error| StoreError::Io {
+                action,
+                path: path.clone(),
+                source: error,
+            }
+        };
+        active
+            .file
+            .write_at(buffer, active.offset)
+            .map_err(io("write"))?;
+        active.file.sync().map_err(io("sync"))?;
+        active.offset += buffer.len() as u64;
+        *synced = Lsn(meta.first_lsn.0 + u64::from(meta.op_count) - 1);
+        self.segments.extend_active(*synced);
+        Ok(buffer.len() as u64)
+    }
+
+    /// Opens the next segment. It is prepared aside and gets its name last.
+    fn start_segment(&mut self, first_lsn: Lsn) -> Result<(), StoreError> {
+        let spare = self.segments.take_spare(&*self.files, &self.dir)?;
+        let number = self.next_number;
+        let header = SegmentHeader {
+            number,
+            salt: random_salt(),
+            first_lsn,
+        };
+        let path = self.dir.join(segment::file_name(number));
+        let io = |action| {
+            let path = path.clone();
+            move |error| StoreError::Io {
+                action,
+                path,
+                source: error,
+            }
+        };
+        spare
+            .file
+            .write_at(&header.encode(), 0)
+            .map_err(io("write"))?;
+        spare.file.sync().map_err(io("sync"))?;
+        self.files
+            .rename(&spare.path, &path)
+            .map_err(io("rename"))?;
+        self.files
+            .sync_dir(&self.dir)
+            .map_err(io("sync the folder of"))?;
+        self.segments.open_active(number, first_lsn);
+        self.next_number += 1;
+        self.active = Some(Active {
+            file: spare.file,
+            path,
+            salt: header.salt,
+            offset: BLOCK_BYTES as u64,
+        });
+        Ok(())
+    }
+}
+
+/// 128 bits that nobody can guess, so that no payload ever looks like a group.
+fn random_salt() -> [u8; 16] {
+    *uuid::Uuid::new_v4().as_bytes()
+}

@@ -1,0 +1,100 @@
+//! A segment's first block and its name.
+//!
+//! ```text
+//!  0  8    "EDGEBUSJ"
+//!  8  u32  CRC32C of bytes 12 to 48
+//! 12  u32  format: 1
+//! 16  u64  number, the same as in the name
+//! 24  16   salt
+//! 40  u64  first lsn
+//! 48       zeros up to 4 KiB
+//! ```
+
+use edgebus_core::Lsn;
+
+use super::group::BLOCK_BYTES;
+
+const MAGIC: [u8; 8] = *b"EDGEBUSJ";
+const FORMAT: u32 = 1;
+const END: usize = 48;
+
+/// The header of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SegmentHeader {
+    pub(super) number: u64,
+    pub(super) salt: [u8; 16],
+    pub(super) first_lsn: Lsn,
+}
+
+impl SegmentHeader {
+    /// The first block.
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut block = vec![0; BLOCK_BYTES];
+        block[..8].copy_from_slice(&MAGIC);
+        block[12..16].copy_from_slice(&FORMAT.to_le_bytes());
+        block[16..24].copy_from_slice(&self.number.to_le_bytes());
+        block[24..40].copy_from_slice(&self.salt);
+        block[40..48].copy_from_slice(&self.first_lsn.0.to_le_bytes());
+        let crc = crc32c::crc32c(&block[12..END]);
+        block[8..12].copy_from_slice(&crc.to_le_bytes());
+        block
+    }
+
+    /// The header in a first block, unless its checksum, format or name is wrong.
+    pub(super) fn parse(block: &[u8]) -> Option<Self> {
+        let block = block.get(..END)?;
+        let u64_at = |at: usize| {
+            let mut number = [0; 8];
+            number.copy_from_slice(&block[at..at + 8]);
+            u64::from_le_bytes(number)
+        };
+        let valid = block[..8] == MAGIC
+            && block[8..12] == crc32c::crc32c(&block[12..END]).to_le_bytes()
+            && block[12..16] == FORMAT.to_le_bytes();
+        let mut salt = [0; 16];
+        salt.copy_from_slice(&block[24..40]);
+        valid.then(|| Self {
+            number: u64_at(16),
+            salt,
+            first_lsn: Lsn(u64_at(40)),
+        })
+    }
+}
+
+/// The name of a segment's file.
+pub(super) fn file_name(number: u64) -> String {
+    format!("{number:010}.wal")
+}
+
+/// The number in a segment's file name.
+pub(super) fn parse_name(name: &str) -> Option<u64> {
+    name.strip_suffix(".wal")?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn header_comes_back_and_any_flipped_bit_is_found_out() {
+        let header = SegmentHeader {
+            number: 3,
+            salt: [9; 16],
+            first_lsn: Lsn(77),
+        };
+        let block = header.encode();
+        assert_eq!(SegmentHeader::parse(&block), Some(header));
+        for bit in 0..END * 8 {
+            let mut flipped = block.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(SegmentHeader::parse(&flipped), None, "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn names_sort_like_numbers() {
+        assert_eq!(parse_name(&file_name(42)), Some(42));
+        assert!(file_name(9) < file_name(10));
+        assert_eq!(parse_name("spare-1"), None);
+    }
+}

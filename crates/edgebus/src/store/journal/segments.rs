@@ -1,0 +1,215 @@
+//! Which segments are in use, which may be used again, and which are kept in reserve.
+//!
+//! Shared by the writer (which opens segments) and the sealer (which frees them). A freed segment
+//! is renamed aside and the folder synced before anything in it is overwritten: a power cut never
+//! finds a new header under an old name.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use edgebus_core::Lsn;
+use parking_lot::Mutex;
+
+use super::segment;
+use crate::files::{File, Files, OpenMode};
+use crate::store::StoreError;
+
+/// Spare segments kept beyond those in use: one in reserve for a full disk, one to switch to.
+const SPARES: usize = 2;
+
+/// The segments of a journal.
+#[derive(Debug)]
+pub(in crate::store) struct Segments {
+    segment_bytes: u64,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Oldest first; the last one is written to.
+    used: VecDeque<Used>,
+    spares: Vec<Spare>,
+    next_spare: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Used {
+    pub(super) number: u64,
+    /// The last lsn in it; one before its first when it is empty.
+    pub(super) last_lsn: Lsn,
+}
+
+/// A prepared file: right size, no group that counts.
+#[derive(Clone, Debug)]
+pub(super) struct Spare {
+    pub(super) path: PathBuf,
+    pub(super) file: Arc<dyn File>,
+}
+
+impl Segments {
+    /// The segments found in use, oldest first, and the spares among the names of a folder. What
+    /// a spare holds does not matter; one of another size is removed.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub(super) fn open(
+        files: &dyn Files,
+        dir: &Path,
+        segment_bytes: u64,
+        used: Vec<Used>,
+        names: &[String],
+    ) -> Result<Self, StoreError> {
+        let mut state = State {
+            used: used.into(),
+            ..State::default()
+        };
+        for name in names {
+            let Some(number) = name.strip_prefix("spare-") else {
+                continue;
+            };
+            let path = dir.join(name);
+            let file = open(files, &path, OpenMode::Existing)?;
+            let len = file
+                .len()
+                .map_err(|e| StoreError::io("measure", &path, e))?;
+            if len == segment_bytes && state.spares.len() < SPARES {
+                state.spares.push(Spare { path, file });
+            } else {
+                files
+                    .remove(&path)
+                    .map_err(|e| StoreError::io("remove", &path, e))?;
+            }
+            state.next_spare = state.next_spare.max(number.parse().unwrap_or(0));
+        }
+        Ok(Self {
+            segment_bytes,
+            state: Mutex::new(state),
+        })
+    }
+
+    /// Size of a segment.
+    pub(in crate::store) fn segment_bytes(&self) -> u64 {
+        self.segment_bytes
+    }
+
+    /// How many are in use.
+    pub(in crate::store) fn used(&self) -> usize {
+        self.state.lock().used.len()
+    }
+
+    pub(super) fn open_active(&self, number: u64, first_lsn: Lsn) {
+        self.state.lock().used.push_back(Used {
+            number,
+            last_lsn: Lsn(first_lsn.0 - 1),
+        });
+    }
+
+    pub(super) fn extend_active(&self, last_lsn: Lsn) {
+        if let Some(active) = self.state.lock().used.back_mut() {
+            active.last_lsn = last_lsn;
+        }
+    }
+
+    /// A prepared file to become the next segment, created on the spot when there is none.
+    pub(super) fn take_spare(&self, files: &dyn Files, dir: &Path) -> Result<Spare, StoreError> {
+        let spare = self.state.lock().spares.pop();
+        match spare {
+            Some(spare) => Ok(spare),
+            None => self.create_spare(files, dir),
+        }
+    }
+
+    /// Whether a switch to the next segment needs no room on the disk.
+    pub(in crate::store) fn has_spare(&self) -> bool {
+        !self.state.lock().spares.is_empty()
+    }
+
+    /// Frees segments whose last lsn is at most `sealed`, then sees to it that there are spares.
+    /// Called by the sealer. A full disk leaves fewer spares and is no error.
+    ///
+    /// # Errors
+    /// What the operating system says; the store must stop.
+    pub(in crate::store) fn maintain(
+        &self,
+        files: &dyn Files,
+        dir: &Path,
+        sealed: Lsn,
+    ) -> Result<(), StoreError> {
+        while let Some(number) = self.next_free(sealed) {
+            let path = dir.join(segment::file_name(number));
+            if self.state.lock().spares.len() >= SPARES {
+                files
+                    .remove(&path)
+                    .map_err(|e| StoreError::io("remove", &path, e))?;
+            } else {
+                let spare = self.next_spare_path(dir);
+                files
+                    .rename(&path, &spare)
+                    .map_err(|e| StoreError::io("rename", &path, e))?;
+                files
+                    .sync_dir(dir)
+                    .map_err(|e| StoreError::io("sync", dir, e))?;
+                let file = open(files, &spare, OpenMode::Existing)?;
+                self.state.lock().spares.push(Spare { path: spare, file });
+            }
+            self.state.lock().used.pop_front();
+        }
+        while self.state.lock().spares.len() < SPARES {
+            match self.create_spare(files, dir) {
+                Ok(spare) => self.state.lock().spares.push(spare),
+                Err(StoreError::Full { .. }) => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn next_free(&self, sealed: Lsn) -> Option<u64> {
+        let state = self.state.lock();
+        let oldest = state.used.front()?;
+        (state.used.len() > 1 && oldest.last_lsn <= sealed).then_some(oldest.number)
+    }
+
+    fn next_spare_path(&self, dir: &Path) -> PathBuf {
+        let mut state = self.state.lock();
+        state.next_spare += 1;
+        dir.join(format!("spare-{}", state.next_spare))
+    }
+
+    /// A new zero-filled file of full size, synced. Its name is not: whoever needs that syncs the
+    /// folder. What a failure leaves behind is removed.
+    fn create_spare(&self, files: &dyn Files, dir: &Path) -> Result<Spare, StoreError> {
+        let path = self.next_spare_path(dir);
+        let file = open(files, &path, OpenMode::Truncate)?;
+        match fill(&*file, self.segment_bytes) {
+            Ok(()) => Ok(Spare { path, file }),
+            Err(error) => {
+                drop(file);
+                // The disk is full or failing: the first error is the one to tell.
+                let _ = files.remove(&path);
+                Err(StoreError::io("create", &path, error))
+            }
+        }
+    }
+}
+
+fn open(files: &dyn Files, path: &Path, mode: OpenMode) -> Result<Arc<dyn File>, StoreError> {
+    files
+        .open(path, mode)
+        .map_err(|e| StoreError::io("open", path, e))
+}
+
+/// Writes zeros over the whole length: a later sync of a group then changes no metadata.
+fn fill(file: &dyn File, len: u64) -> std::io::Result<()> {
+    const CHUNK: u64 = 1024 * 1024;
+    let zeros = vec![0; CHUNK as usize];
+    file.allocate(len)?;
+    let mut at = 0;
+    while at < len {
+        let part = CHUNK.min(len - at);
+        file.write_at(&zeros[..part as usize], at)?;
+        at += part;
+    }
+    file.sync()
+}

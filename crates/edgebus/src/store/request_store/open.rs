@@ -1,0 +1,201 @@
+//! Opening a store: lock, tables, journal, and what a crash left in it.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use edgebus_core::{Lsn, Refusal, Seq};
+
+use super::{RequestStore, Staged, StoreConfig};
+use crate::clock::Clock;
+use crate::files::Files;
+use crate::store::StoreError;
+use crate::store::folder::Folder;
+use crate::store::generations::Generations;
+use crate::store::ids::Fingerprinter;
+use crate::store::journal::{Journal, recover};
+use crate::store::op::Op;
+use crate::store::overlay::{Appended, Group, Overlay};
+use crate::store::sealed::{Sealed, load_keys};
+use crate::store::sealer::Sealer;
+use crate::store::store_time::StoreTime;
+use crate::store::view::{Shared, State};
+
+impl RequestStore {
+    /// Opens a store on given files and a given clock.
+    ///
+    /// # Errors
+    /// As [`RequestStore::open`], and [`Code::BadConfig`].
+    pub fn open_with(
+        dir: &Path,
+        config: StoreConfig,
+        files: Arc<dyn Files>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, StoreError> {
+        config.check()?;
+        let now = clock.now();
+        let folder = Folder::open(&files, dir, config.cache_bytes)?;
+        let tables = folder.tables.clone();
+        let redb = |e| StoreError::redb("read", &tables.path, e);
+        let database = tables.open()?;
+        let keys = load_keys(&database).map_err(redb)?;
+        let generations = Generations::load(&database).map_err(redb)?;
+        let sealed = Sealed::open(&database, &tables.path, &generations, keys).map_err(redb)?;
+
+        let mut overlays = Overlays::new(&sealed, config.seal_bytes);
+        let journal = &folder.journal;
+        let recovered = recover(
+            &*files,
+            journal,
+            config.segment_bytes,
+            sealed.lsn,
+            |header, ops| {
+                let group = parse_group(ops, header.last_lsn(), overlays.open.last_seq, &keys)
+                    .map_err(|e| StoreError::corrupt(journal, e.message))?;
+                overlays.apply(group, (header.store_time_ms, header.wall_ms));
+                Ok(())
+            },
+        )?;
+        if recovered.last_lsn < sealed.lsn && !folder.is_new {
+            let detail = format!(
+                "the journal ends at lsn {}, the tables hold changes up to lsn {}",
+                recovered.last_lsn, sealed.lsn
+            );
+            return Err(StoreError::corrupt(journal, detail));
+        }
+        let times_ms = if recovered.last_times_ms.0 > sealed.times_ms.0 {
+            recovered.last_times_ms
+        } else {
+            sealed.times_ms
+        };
+        let last_dead_letter = overlays.last_dead_letter;
+        // What a crash left in the journal is sealed at once, so that starting again and again
+        // does not pile up segments.
+        overlays.close();
+        let next_lsn = overlays.open.last_lsn.next();
+        let segments = Arc::new(recovered.segments);
+        let mut journal = Journal::new(
+            files.clone(),
+            journal,
+            segments.clone(),
+            recovered.next_number,
+            overlays.open.last_lsn,
+        );
+        if recovered.torn.is_some() {
+            journal.reserve(0, next_lsn)?;
+        }
+        let state = State {
+            sealed: Arc::new(sealed),
+            closed: overlays.closed,
+            open: overlays.open,
+        };
+        let shared = Arc::new(Shared::new(state, segments, keys));
+        let sealer = Sealer::new(
+            shared.clone(),
+            files.clone(),
+            folder.journal.clone(),
+            tables,
+            database,
+            generations,
+        );
+        let mut store = Self {
+            config,
+            dir: dir.to_owned(),
+            files,
+            clock,
+            shared,
+            journal,
+            staged: Staged::default(),
+            time: StoreTime::resume(times_ms, now),
+            next_lsn,
+            last_dead_letter,
+            space_checked: None,
+            torn: recovered.torn,
+            sealer: Some(sealer),
+            _folder: folder,
+        };
+        store.check_space(now);
+        Ok(store)
+    }
+}
+
+/// What recovery builds: overlays of about the size the sealer takes at once.
+struct Overlays {
+    closed: VecDeque<Arc<Overlay>>,
+    open: Overlay,
+    seal_bytes: usize,
+    last_dead_letter: u64,
+}
+
+impl Overlays {
+    fn new(sealed: &Sealed, seal_bytes: usize) -> Self {
+        Self {
+            closed: VecDeque::new(),
+            open: Overlay::new(sealed.last_seq, sealed.lsn),
+            seal_bytes,
+            last_dead_letter: sealed.last_dead_letter,
+        }
+    }
+
+    fn apply(&mut self, group: Group, times_ms: (u64, u64)) {
+        self.open.apply(group, 0, times_ms);
+        if let Some((number, _)) = self.open.dead_letters.last_key_value() {
+            self.last_dead_letter = *number;
+        }
+        if self.open.bytes >= self.seal_bytes {
+            self.close();
+        }
+    }
+
+    fn close(&mut self) {
+        if !self.open.is_empty() {
+            let next = Overlay::new(self.open.last_seq, self.open.last_lsn);
+            self.closed
+                .push_back(Arc::new(std::mem::replace(&mut self.open, next)));
+        }
+    }
+}
+
+/// A group as it was when it was written.
+fn parse_group(
+    ops: Bytes,
+    last_lsn: Lsn,
+    last_seq: Seq,
+    keys: &Fingerprinter,
+) -> Result<Group, Refusal> {
+    let mut group = Group {
+        last_lsn,
+        first_seq: last_seq.next(),
+        appends: Vec::new(),
+        others: Vec::new(),
+        ops: Bytes::new(),
+    };
+    // The group's bytes are copied out of the segment, which would stay in memory otherwise.
+    let ops = Bytes::copy_from_slice(&ops);
+    let mut rest = ops.clone();
+    while !rest.is_empty() {
+        let start = (ops.len() - rest.len()) as u32;
+        match Op::split_from(&mut rest)? {
+            Op::Append(entry) => {
+                let expected = Seq(group.first_seq.0 + group.appends.len() as u64);
+                if entry.seq() != expected || !entry.record().is_intact() {
+                    let detail = format!(
+                        "lsn {last_lsn}: the group does not hold seq {expected} where it should"
+                    );
+                    return Err(Refusal::new(edgebus_core::Code::Corrupt, detail));
+                }
+                group.appends.push(Appended {
+                    start,
+                    end: (ops.len() - rest.len()) as u32,
+                    id: entry.record().id(),
+                    scope: entry.scope(),
+                    fingerprint: keys.fingerprint(entry.record()),
+                });
+            }
+            op => group.others.push(op),
+        }
+    }
+    group.ops = ops;
+    Ok(group)
+}

@@ -1,0 +1,182 @@
+//! The redb tables: their names, their types, and the file they are in.
+//!
+//! Names are fixed, as tools outside open them. Opening and creating is here; reading is in
+//! [`super::sealed`], writing in [`super::sealer`].
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use redb::{Database, ReadableTable as _, TableDefinition};
+
+use super::StoreError;
+use super::backend::FileBackend;
+use crate::files::{Files, OpenMode};
+
+/// Last sequence number of a block → the block ([`super::block`]).
+pub(super) const REQUEST_LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("request_log");
+/// Consumer → everything up to this sequence number is done for it.
+pub(super) const CONSUMER_OFFSETS: TableDefinition<'_, &str, u64> =
+    TableDefinition::new("consumer_offsets");
+/// Number → prost `DeadLetter`, behind its CRC32C.
+pub(super) const DEAD_LETTERS: TableDefinition<'_, u64, &[u8]> =
+    TableDefinition::new("dead_letters");
+/// (consumer, sequence number) → number of the dead letter.
+pub(super) const DEAD_LETTER_KEYS: TableDefinition<'_, (&str, u64), u64> =
+    TableDefinition::new("dead_letter_keys");
+/// Consumer → its configuration and acks above the offset.
+pub(super) const CONSUMER_STATE: TableDefinition<'_, &str, &[u8]> =
+    TableDefinition::new("consumer_state");
+/// Sequence number → stored reply.
+pub(super) const REPLIES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("replies");
+/// (generation, part) → part of the filter over its ids.
+pub(super) const ID_FILTERS: TableDefinition<'_, (u64, u32), &[u8]> =
+    TableDefinition::new("id_filters");
+/// Name → number; see the constants below.
+pub(super) const METADATA: TableDefinition<'_, &str, u64> = TableDefinition::new("metadata");
+
+/// (request id, scope) → (sequence number, fingerprint, little-endian).
+pub(super) type IdTable<'a> = TableDefinition<'a, ([u8; 16], u32), (u64, [u8; 16])>;
+
+/// Rows of the `metadata` table.
+pub(super) mod meta {
+    pub(crate) const LAST_SEQ: &str = "last_seq";
+    pub(crate) const SEALED_LSN: &str = "sealed_lsn";
+    pub(crate) const FORMAT_VERSION: &str = "format_version";
+    pub(crate) const STORE_TIME_MS: &str = "store_time_ms";
+    pub(crate) const WALL_MS: &str = "wall_ms";
+    pub(crate) const LAST_DEAD_LETTER: &str = "last_dead_letter";
+    pub(crate) const FIRST_GENERATION: &str = "first_generation";
+    pub(crate) const LAST_GENERATION: &str = "last_generation";
+    pub(crate) const KEY_0: &str = "fingerprint_key_0";
+    pub(crate) const KEY_1: &str = "fingerprint_key_1";
+}
+
+/// The format of the tables and the journal that this code writes.
+pub(super) const FORMAT_VERSION: u32 = 1;
+
+/// The name of a generation's id table.
+pub(super) fn id_table_name(generation: u64) -> String {
+    format!("request_idempotency.{generation}")
+}
+
+/// The file with the tables.
+#[derive(Clone, Debug)]
+pub(super) struct TablesFile {
+    pub(super) files: Arc<dyn Files>,
+    pub(super) path: PathBuf,
+    pub(super) cache_bytes: usize,
+}
+
+impl TablesFile {
+    /// Creates the file with empty tables under a temporary name, and renames it when it is whole
+    /// and on disk: a power cut while redb creates a file can leave one that never opens again.
+    ///
+    /// # Errors
+    /// What the operating system or redb says; the temporary file may stay.
+    pub(super) fn create(&self, dir: &Path) -> Result<(), StoreError> {
+        let temporary = self.path.with_extension("redb.new");
+        let file = self
+            .files
+            .open(&temporary, OpenMode::Truncate)
+            .map_err(|e| StoreError::io("create", &temporary, e))?;
+        let database = self
+            .builder()
+            .create_with_backend(FileBackend(file.clone()));
+        let database = database.map_err(|e| StoreError::redb("create", &temporary, e))?;
+        fill_new(&database).map_err(|e| StoreError::redb("fill", &temporary, e))?;
+        database
+            .close()
+            .map_err(|e| StoreError::redb("close", &temporary, e))?;
+        file.sync()
+            .map_err(|e| StoreError::io("sync", &temporary, e))?;
+        self.files
+            .rename(&temporary, &self.path)
+            .map_err(|e| StoreError::io("rename", &temporary, e))?;
+        self.files
+            .sync_dir(dir)
+            .map_err(|e| StoreError::io("sync", dir, e))
+    }
+
+    /// Opens the file, reading what is on disk and not what memory holds of it.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] when it is missing or unreadable, or what the operating system
+    /// says.
+    pub(super) fn open(&self) -> Result<Database, StoreError> {
+        let path = &self.path;
+        let file =
+            self.files
+                .open(path, OpenMode::Existing)
+                .map_err(|error| match error.kind() {
+                    std::io::ErrorKind::NotFound => {
+                        StoreError::corrupt(path, "the file is missing")
+                    }
+                    _ => StoreError::io("open", path, error),
+                })?;
+        file.sync().map_err(|e| StoreError::io("sync", path, e))?;
+        file.drop_cache()
+            .map_err(|e| StoreError::io("drop from memory", path, e))?;
+        if file.len().map_err(|e| StoreError::io("measure", path, e))? == 0 {
+            // redb would take an empty file for a new one.
+            return Err(StoreError::corrupt(path, "the file is empty"));
+        }
+        // A damaged file can make redb panic; here that is one more way to be unreadable.
+        let open = std::panic::AssertUnwindSafe(|| {
+            self.builder()
+                .create_with_backend(FileBackend(file.clone()))
+        });
+        match std::panic::catch_unwind(open) {
+            Ok(database) => database.map_err(|e| StoreError::redb("open", path, e)),
+            Err(_) => Err(StoreError::corrupt(
+                path,
+                "redb cannot make sense of the file",
+            )),
+        }
+    }
+
+    fn builder(&self) -> redb::Builder {
+        let mut builder = redb::Builder::new();
+        builder.set_cache_size(self.cache_bytes);
+        builder
+    }
+}
+
+/// All tables, so that readers never find one missing, and the first rows.
+fn fill_new(database: &Database) -> Result<(), redb::Error> {
+    let mut txn = database.begin_write()?;
+    txn.set_quick_repair(true);
+    {
+        txn.open_table(REQUEST_LOG)?;
+        txn.open_table(CONSUMER_OFFSETS)?;
+        txn.open_table(CONSUMER_STATE)?;
+        txn.open_table(REPLIES)?;
+        txn.open_table(DEAD_LETTERS)?;
+        txn.open_table(DEAD_LETTER_KEYS)?;
+        txn.open_table(ID_FILTERS)?;
+        let first_ids: IdTable<'_> = TableDefinition::new("request_idempotency.1");
+        txn.open_table(first_ids)?;
+        let (key_0, key_1) = uuid::Uuid::new_v4().as_u64_pair();
+        let mut metadata = txn.open_table(METADATA)?;
+        for (name, value) in [
+            (meta::FORMAT_VERSION, u64::from(FORMAT_VERSION)),
+            (meta::LAST_SEQ, 0),
+            (meta::SEALED_LSN, 0),
+            (meta::FIRST_GENERATION, 1),
+            (meta::LAST_GENERATION, 1),
+            (meta::KEY_0, key_0),
+            (meta::KEY_1, key_1),
+        ] {
+            metadata.insert(name, value)?;
+        }
+    }
+    txn.commit()?;
+    Ok(())
+}
+
+/// A row of the metadata table; 0 when it is not there.
+pub(super) fn metadata(
+    table: &impl redb::ReadableTable<&'static str, u64>,
+    name: &str,
+) -> Result<u64, redb::StorageError> {
+    Ok(table.get(name)?.map_or(0, |row| row.value()))
+}

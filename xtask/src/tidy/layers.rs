@@ -1,0 +1,177 @@
+//! Who may know whom: the layers of edgebus as one table.
+//!
+//! The crates and modules form a ladder (core, then store and transport side by side, then the
+//! engine and the client, then server and command). Each rule names an area of the tree, what its
+//! product code must not name, and why. Test code is left out: a test may set up what it likes.
+//! Re-exports in `lib.rs` are followed, so that `crate::MessageBus` is known to be `crate::bus`.
+
+use std::collections::BTreeMap;
+
+use super::Violation;
+use super::source_file::SourceFile;
+
+/// One direction that imports must not take.
+struct Rule {
+    /// A file, or a folder with everything below, without the ending `.rs`.
+    area: &'static str,
+    /// Parts of the area that the rule leaves out, written the same way.
+    except: &'static [&'static str],
+    /// Paths the area must not name.
+    forbidden: &'static [&'static str],
+    /// What breaks otherwise.
+    reason: &'static str,
+    remedy: &'static str,
+}
+
+const RULES: &[Rule] = &[
+    Rule {
+        area: "crates/edgebus-core/src",
+        except: &[],
+        forbidden: &[
+            "std::fs",
+            "std::net",
+            "std::thread",
+            "std::time::Instant",
+            "std::time::SystemTime",
+            "tokio",
+            "redb",
+            "rustix",
+        ],
+        reason: "the core does no I/O and reads no clock, so that tests and the simulator drive it",
+        remedy: "pass the value in (`now`, bytes, a seed), or move the code to crates/edgebus",
+    },
+    Rule {
+        area: "crates/edgebus/src/store",
+        except: &[],
+        forbidden: &[
+            "crate::transport",
+            "crate::client",
+            "crate::server",
+            "crate::bus",
+        ],
+        reason: "the store is opened without a network and by tools that run no engine",
+        remedy: "let the engine in bus/ translate, or move the shared type to edgebus-core",
+    },
+    Rule {
+        area: "crates/edgebus/src/transport",
+        except: &[],
+        forbidden: &[
+            "crate::store",
+            "crate::bus",
+            "crate::client",
+            "crate::server",
+        ],
+        reason: "a transport moves bytes and must be replaceable without touching what they mean",
+        remedy: "hand the bytes up to server/ or client/, or move the shared type to edgebus-core",
+    },
+    Rule {
+        area: "crates/edgebus/src/client",
+        except: &[],
+        forbidden: &["crate::bus", "crate::store", "crate::server"],
+        reason: "a client may be in another process, so all it knows of a server is the wire",
+        remedy: "ask over the session, or move the shared type to edgebus-core",
+    },
+    Rule {
+        area: "crates/edgebus/src/bus",
+        except: &[],
+        forbidden: &["crate::transport", "crate::client", "crate::server"],
+        reason: "the engine serves embedded users and the simulator, where there is no connection",
+        remedy: "let server/ call the engine, or move the shared type to edgebus-core",
+    },
+    Rule {
+        area: "crates/edgebus/src",
+        except: &[],
+        forbidden: &["edgebus_cli", "edgebus_sim"],
+        reason: "the library is published and embedded without the command and the simulator",
+        remedy: "move the shared code down into crates/edgebus, or use it in tests only",
+    },
+    Rule {
+        area: "crates/edgebus/src",
+        except: &["crates/edgebus/src/files"],
+        forbidden: &["std::fs", "tokio::fs", "rustix::fs"],
+        reason: "only what goes through the file trait is seen by crash and fault simulation",
+        remedy: "use the trait in files/, and add the operation there when it lacks one",
+    },
+];
+
+/// Names that `lib.rs` of a crate offers at its root, with where they come from.
+#[derive(Debug, Default)]
+pub(super) struct Reexports {
+    /// By crate folder (`crates/edgebus`) and name.
+    origins: BTreeMap<(String, String), Vec<String>>,
+}
+
+impl Reexports {
+    /// Reads them from every `src/lib.rs` among `files`.
+    pub(super) fn collect(files: &[SourceFile]) -> Self {
+        let mut origins = BTreeMap::new();
+        for file in files {
+            let Some(folder) = file.path.strip_suffix("/src/lib.rs") else {
+                continue;
+            };
+            for path in file.paths.iter().filter(|path| !path.in_test) {
+                if let Some(name) = &path.imported_as
+                    && path.segments[0] == "crate"
+                {
+                    origins.insert((folder.to_owned(), name.clone()), path.segments.clone());
+                }
+            }
+        }
+        Self { origins }
+    }
+
+    /// `crate::Name…` of the file at `path` as it is known inside the crate.
+    fn origin(&self, path: &str, segments: &[String]) -> Option<Vec<String>> {
+        let (folder, _) = path.split_once("/src/")?;
+        let [root, name, rest @ ..] = segments else {
+            return None;
+        };
+        if root != "crate" {
+            return None;
+        }
+        let mut origin = self
+            .origins
+            .get(&(folder.to_owned(), name.clone()))?
+            .clone();
+        origin.extend_from_slice(rest);
+        Some(origin)
+    }
+}
+
+/// Reports every path in the product code of `file` that its layer must not name.
+pub(super) fn check(file: &SourceFile, reexports: &Reexports, violations: &mut Vec<Violation>) {
+    if file.is_test {
+        return;
+    }
+    for rule in RULES.iter().filter(|rule| rule.covers(&file.path)) {
+        for path in file.paths.iter().filter(|path| !path.in_test) {
+            let mut real = path.clone();
+            if let Some(origin) = reexports.origin(&file.path, &path.segments) {
+                real.segments = origin;
+            }
+            if rule.forbidden.iter().any(|forbidden| real.names(forbidden)) {
+                violations.push(Violation::new(
+                    &file.path,
+                    path.line,
+                    format!("{} names `{}`, but {}", rule.area, real.text(), rule.reason),
+                    rule.remedy,
+                ));
+            }
+        }
+    }
+}
+
+impl Rule {
+    fn covers(&self, path: &str) -> bool {
+        is_inside(path, self.area) && !self.except.iter().any(|except| is_inside(path, except))
+    }
+}
+
+/// Whether `path` is the file `area` + `.rs` or lies below the folder `area`.
+fn is_inside(path: &str, area: &str) -> bool {
+    path.strip_prefix(area)
+        .is_some_and(|rest| rest == ".rs" || rest.starts_with('/'))
+}
+
+#[cfg(test)]
+mod tests;
