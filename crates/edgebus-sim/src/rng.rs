@@ -82,7 +82,8 @@ mod tests {
     fn a_seed_means_the_same_numbers_for_ever() {
         let mut rng = SimRng::seeded(1);
         let numbers: Vec<u64> = (0..4).map(|_| rng.below(1_000_000)).collect();
-        assert_eq!(numbers, [0; 4]);
+        // From an independent program: splitmix64 of the seed, then xoshiro256++.
+        assert_eq!(numbers, [811612, 747104, 100150, 746216]);
     }
 
     #[test]

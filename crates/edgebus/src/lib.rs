@@ -6,6 +6,9 @@
 //! In reading order:
 //! - [`files`], [`clock`]: the outside world behind two small traits
 //! - [`store`]: what is on disk: journal, tables, and the way from one to the other
+//! - [`bus`]: the engine that writes, and the lanes that lead to it
+//! - [`transport`]: frames over TCP or in memory
+//! - [`client`], [`server`]: the two ends of a connection
 
 pub mod files;
 
@@ -13,9 +16,24 @@ pub mod clock;
 
 pub mod store;
 
+pub mod bus;
+
+mod error;
+
+pub mod transport;
+
+pub mod client;
+
+pub mod server;
+
+pub use bus::{BusState, MessageBus};
+pub use client::{Client, ClientConfig, ConnectError, PendingReceipt, new_request_id};
 pub use edgebus_core::query::{LogPage, LogQuery, Stats};
 pub use edgebus_core::{
     Code, ConsumerName, Entry, Kind, Lsn, Message, Receipt, Record, RecordLimits, Refusal,
     RequestId, Scope, Seq, Topic, TopicPattern, query, wire,
 };
+pub use error::SendError;
+pub use server::{ServeError, Server, ServerConfig, ServerHandle};
 pub use store::{RequestStore, StoreConfig, StoreError, StoreReader};
+pub use transport::ServerUrl;

@@ -67,7 +67,12 @@ pub(super) struct Losses {
 }
 
 /// Puts onto `image` what survives of `changes`.
-pub(super) fn settle(image: &mut Image, changes: &[Change], odds: Odds, rng: &mut SimRng) -> Losses {
+pub(super) fn settle(
+    image: &mut Image,
+    changes: &[Change],
+    odds: Odds,
+    rng: &mut SimRng,
+) -> Losses {
     let fates: Vec<Fate> = changes
         .iter()
         .map(|change| Fate::draw(change, odds, rng))
@@ -178,5 +183,8 @@ fn sectors(offset: u64, bytes: &[u8]) -> Range<u64> {
 fn part_in(sector: u64, offset: u64, bytes: &[u8]) -> (u64, &[u8]) {
     let start = offset.max(sector * SECTOR_BYTES);
     let end = (offset + bytes.len() as u64).min((sector + 1) * SECTOR_BYTES);
-    (start, &bytes[(start - offset) as usize..(end - offset) as usize])
+    (
+        start,
+        &bytes[(start - offset) as usize..(end - offset) as usize],
+    )
 }

@@ -138,7 +138,11 @@ impl FaultPlan {
 
     pub(super) fn fail_in(&mut self, ops: u64, fault: Fault, times: Times) {
         let strikes_in = ops.max(1);
-        self.fault = Some(Armed { strikes_in, fault, times });
+        self.fault = Some(Armed {
+            strikes_in,
+            fault,
+            times,
+        });
     }
 
     /// Counts a call and says what is to happen to it.
@@ -150,7 +154,9 @@ impl FaultPlan {
                 return Verdict::Cut;
             }
         }
-        let Some(armed) = &mut self.fault else { return Verdict::Go };
+        let Some(armed) = &mut self.fault else {
+            return Verdict::Go;
+        };
         if armed.strikes_in > 1 {
             armed.strikes_in -= 1;
             return Verdict::Go;

@@ -51,12 +51,19 @@ impl Folder {
     /// Everything a name stands for now, or may stand for after a power cut.
     pub(super) fn reachable(&self) -> impl Iterator<Item = Node> {
         let pending = self.pending.iter().map(NameChange::node);
-        self.durable.values().copied().chain(self.seen()).chain(pending)
+        self.durable
+            .values()
+            .copied()
+            .chain(self.seen())
+            .chain(pending)
     }
 
     /// Gives a new file or folder its name, which must be free.
     pub(super) fn link(&mut self, name: &str, node: Node) {
-        self.change(NameChange::Link { name: name.to_owned(), node });
+        self.change(NameChange::Link {
+            name: name.to_owned(),
+            node,
+        });
     }
 
     /// Gives another name, taking it from what had it.
@@ -67,7 +74,10 @@ impl Folder {
 
     /// Takes a name away.
     pub(super) fn unlink(&mut self, name: &str, node: Node) {
-        self.change(NameChange::Unlink { name: name.to_owned(), node });
+        self.change(NameChange::Unlink {
+            name: name.to_owned(),
+            node,
+        });
     }
 
     fn change(&mut self, change: NameChange) {
@@ -105,15 +115,27 @@ impl Folder {
 /// An unsynced change of names.
 #[derive(Debug)]
 enum NameChange {
-    Link { name: String, node: Node },
-    Rename { from: String, to: String, node: Node },
-    Unlink { name: String, node: Node },
+    Link {
+        name: String,
+        node: Node,
+    },
+    Rename {
+        from: String,
+        to: String,
+        node: Node,
+    },
+    Unlink {
+        name: String,
+        node: Node,
+    },
 }
 
 impl NameChange {
     fn node(&self) -> Node {
         match self {
-            Self::Link { node, .. } | Self::Rename { node, .. } | Self::Unlink { node, .. } => *node,
+            Self::Link { node, .. } | Self::Rename { node, .. } | Self::Unlink { node, .. } => {
+                *node
+            }
         }
     }
 
@@ -161,6 +183,13 @@ pub(super) enum NameOdds {
 impl NameOdds {
     pub(super) fn draw(rng: &mut SimRng) -> Self {
         let each = Self::Each(rng.fraction());
-        *rng.pick(&[Self::None, Self::All, Self::First, Self::First, Self::First, each])
+        *rng.pick(&[
+            Self::None,
+            Self::All,
+            Self::First,
+            Self::First,
+            Self::First,
+            each,
+        ])
     }
 }

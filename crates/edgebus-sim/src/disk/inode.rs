@@ -33,7 +33,10 @@ pub(super) struct Inode {
 impl Inode {
     /// An empty file that gets a name.
     pub(super) fn linked() -> Self {
-        Self { linked: true, ..Self::default() }
+        Self {
+            linked: true,
+            ..Self::default()
+        }
     }
 
     pub(super) fn len(&self) -> u64 {

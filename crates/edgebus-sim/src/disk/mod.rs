@@ -2,14 +2,14 @@
 //!
 //! Reads see every change at once; what a power cut leaves is decided by chance from a seed:
 //! - content survives once its file is synced; before that each write survives or not on its own,
-//!   torn between 512-byte sectors or whole ([`crash`])
+//!   torn between 512-byte sectors or whole (`crash`)
 //! - a name survives once its folder is synced; before that the first so many changes of names
-//!   do, or some choice of them ([`folder`]); syncing a file does not make its name durable
+//!   do, or some choice of them (`folder`); syncing a file does not make its name durable
 //! - a folder's own name is no different: it is durable once the folder it is in is synced
 //!
-//! In reading order: [`image`] (bytes), [`crash`] (what survives), [`inode`] and [`folder`] (files
-//! and names, durable and seen), [`faults`] (what is ordered to go wrong), [`state`] and [`names`]
-//! (the calls), [`handle`] (the traits).
+//! In reading order: `image` (bytes), `crash` (what survives), `inode` and `folder` (files
+//! and names, durable and seen), `faults` (what is ordered to go wrong), `state` and `names`
+//! (the calls), `handle` (the traits).
 //!
 //! Deliberately absent: reads that fail, permissions, links, times, and reordering across a
 //! successful sync (a disk that lies about its cache).
@@ -167,6 +167,8 @@ impl SimDisk {
 
 impl fmt::Debug for SimDisk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SimDisk").field("boot", &self.boot).finish_non_exhaustive()
+        f.debug_struct("SimDisk")
+            .field("boot", &self.boot)
+            .finish_non_exhaustive()
     }
 }

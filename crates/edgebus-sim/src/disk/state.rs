@@ -100,7 +100,9 @@ impl State {
 
     /// A file that is open, so that it exists.
     pub(super) fn inode(&mut self, id: InodeId) -> &mut Inode {
-        self.inodes.get_mut(&id).expect("an open file is kept until the power goes")
+        self.inodes
+            .get_mut(&id)
+            .expect("an open file is kept until the power goes")
     }
 
     /// Writes as much as a fault and the room on the disk allow.
@@ -111,9 +113,10 @@ impl State {
         let (limit, result) = match self.begin(Op::Write) {
             Verdict::Go => (bytes.len(), Ok(())),
             Verdict::Cut => (bytes.len(), Err(power_is_off())),
-            Verdict::Fail(fault @ Fault::ShortWrite(_)) if !bytes.is_empty() => {
-                (self.rng.below(bytes.len() as u64) as usize, Err(fault.error()))
-            }
+            Verdict::Fail(fault @ Fault::ShortWrite(_)) if !bytes.is_empty() => (
+                self.rng.below(bytes.len() as u64) as usize,
+                Err(fault.error()),
+            ),
             Verdict::Fail(fault) => (0, Err(fault.error())),
         };
         let end_max = self.inode(id).len().saturating_add(self.free_bytes());
@@ -124,7 +127,11 @@ impl State {
             self.inode(id).change(Change::Write { offset, bytes });
         }
         result?;
-        if written.len() < bytes.len() { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+        if written.len() < bytes.len() {
+            Err(io::ErrorKind::StorageFull.into())
+        } else {
+            Ok(())
+        }
     }
 
     /// Makes a file's content durable; a failure leaves it to chance and forgets the rest.
@@ -165,7 +172,11 @@ impl State {
             if len.saturating_sub(state.inode(id).len()) > state.free_bytes() {
                 return Err(io::ErrorKind::StorageFull.into());
             }
-            let change = if op == Op::Allocate { Change::Extend(len) } else { Change::SetLen(len) };
+            let change = if op == Op::Allocate {
+                Change::Extend(len)
+            } else {
+                Change::SetLen(len)
+            };
             state.inode(id).change(change);
             Ok(())
         })
@@ -174,7 +185,10 @@ impl State {
     /// Room left: every byte of a file's length counts, written or not; a removed file's count
     /// until it is closed.
     pub(super) fn free_bytes(&self) -> u64 {
-        let kept = self.inodes.values().filter(|inode| inode.linked || inode.handles > 0);
+        let kept = self
+            .inodes
+            .values()
+            .filter(|inode| inode.linked || inode.handles > 0);
         let used = kept.map(Inode::len).fold(0, u64::saturating_add);
         self.capacity_bytes.saturating_sub(used)
     }
@@ -226,7 +240,9 @@ impl State {
     }
 
     pub(super) fn folder(&mut self, id: FolderId) -> &mut Folder {
-        self.folders.get_mut(&id).expect("a folder is kept while a name leads to it")
+        self.folders
+            .get_mut(&id)
+            .expect("a folder is kept while a name leads to it")
     }
 
     /// Drops what no name leads to, now or after any power cut, and nobody has open.
@@ -235,7 +251,9 @@ impl State {
         let mut inodes = BTreeMap::new();
         let mut ahead = vec![Self::ROOT];
         while let Some(id) = ahead.pop() {
-            let Some(folder) = self.folders.remove(&id) else { continue };
+            let Some(folder) = self.folders.remove(&id) else {
+                continue;
+            };
             for node in folder.reachable() {
                 match node {
                     Node::Folder(id) => ahead.push(id),

@@ -11,6 +11,7 @@ mod real;
 
 mod database;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use edgebus::files::{File, Files, OpenMode};
 use super::{Fault, SimDisk, Times};
 use crate::rng::SimRng;
 
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 1_000;
 
 /// A disk with a durable folder `/d`.
 fn disk() -> SimDisk {
@@ -41,7 +42,11 @@ fn disk_with(content: &[u8]) -> (SimDisk, Arc<dyn File>) {
 
 /// What `/d/f` holds.
 fn content(disk: &SimDisk) -> Vec<u8> {
-    read(&*disk.open(Path::new("/d/f"), OpenMode::Existing).expect("there"))
+    read(
+        &*disk
+            .open(Path::new("/d/f"), OpenMode::Existing)
+            .expect("there"),
+    )
 }
 
 fn read(file: &dyn File) -> Vec<u8> {
@@ -56,13 +61,14 @@ fn assert_no_power<T>(result: io::Result<T>) {
     assert_eq!(error.to_string(), "power is off");
 }
 
-/// What the cut of each seed leaves of what `run` did to a disk with `/d/f` of this content.
+/// What cuts of the power leave of what `run` did to a disk with `/d/f` of this content: each
+/// outcome and the seeds that led to it.
 fn outcomes<T: Ord>(
     before: &[u8],
     run: impl Fn(&SimDisk, &dyn File),
     look: impl Fn(&SimDisk) -> T,
-) -> std::collections::BTreeMap<T, Vec<u64>> {
-    let mut outcomes = std::collections::BTreeMap::<T, Vec<u64>>::new();
+) -> BTreeMap<T, Vec<u64>> {
+    let mut outcomes = BTreeMap::<T, Vec<u64>>::new();
     for seed in 0..SEEDS {
         let (disk, file) = disk_with(before);
         run(&disk, &*file);

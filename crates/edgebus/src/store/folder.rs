@@ -7,6 +7,7 @@
 //!  journal/     the journal
 //! ```
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -61,6 +62,7 @@ impl Folder {
                 let detail = "the file is missing, but there is a journal";
                 return Err(StoreError::corrupt(&dir.join("VERSION"), detail));
             }
+            sync_parents(&**files, dir)?;
             tables.create(dir)?;
             write_version(&**files, dir)?;
         }
@@ -71,6 +73,29 @@ impl Folder {
             _lock: lock,
         })
     }
+}
+
+/// Makes the folder's own name survive a power cut, and those of the folders it is in, as some of
+/// them may just have been created with it.
+fn sync_parents(files: &dyn Files, dir: &Path) -> Result<(), StoreError> {
+    for parent in dir.ancestors().skip(1) {
+        let parent = match parent.as_os_str().is_empty() {
+            true => Path::new("."),
+            false => parent,
+        };
+        match files.sync_dir(parent) {
+            Ok(()) => {}
+            // A folder we may not open, or on a file system that knows no such sync (EINVAL), was
+            // not created by us.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::PermissionDenied | ErrorKind::InvalidInput
+                ) => {}
+            Err(error) => return Err(StoreError::io("sync", parent, error)),
+        }
+    }
+    Ok(())
 }
 
 fn lock(files: &dyn Files, dir: &Path) -> Result<Arc<dyn File>, StoreError> {

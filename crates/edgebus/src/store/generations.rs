@@ -16,8 +16,6 @@ use super::ids::{Fingerprinter, IdFilter};
 use super::overlay::StoredId;
 use super::tables::{ID_FILTERS, IdTable, METADATA, id_table_name, meta, metadata};
 
-/// Ids after which a generation is closed and the next one begins.
-const IDS_PER_GENERATION: u64 = 1_000_000;
 /// Bytes of a stored filter in one row.
 const FILTER_PART_BYTES: usize = 32 * 1024;
 
@@ -36,12 +34,14 @@ struct Generation {
 pub(super) struct Generations {
     list: Vec<Generation>,
     open_count: u64,
+    /// Ids after which a generation is closed and the next one begins.
+    ids_max: u64,
 }
 
 impl Generations {
     /// Reads what a store has; filters of closed generations are loaded, that of the open one is
     /// left to [`Generations::rebuild_filter`].
-    pub(super) fn load(database: &Database) -> Result<Self, redb::Error> {
+    pub(super) fn load(database: &Database, ids_max: u64) -> Result<Self, redb::Error> {
         let txn = redb::ReadableDatabase::begin_read(database)?;
         let rows = txn.open_table(METADATA)?;
         let first = metadata(&rows, meta::FIRST_GENERATION)?;
@@ -49,13 +49,13 @@ impl Generations {
         let filters = txn.open_table(ID_FILTERS)?;
         let mut list = Vec::new();
         for number in first..=last {
-            let mut bytes = Vec::new();
-            for row in filters.range((number, 0)..=(number, u32::MAX))? {
-                bytes.extend_from_slice(row?.1.value());
-            }
+            let parts = filters.range((number, 0)..=(number, u32::MAX))?;
+            let parts = parts
+                .map(|row| Ok(row?.1.value().to_vec()))
+                .collect::<Result<Vec<_>, redb::StorageError>>()?;
             list.push(Generation {
                 number,
-                filter: IdFilter::from_bytes(&bytes).map(Arc::new),
+                filter: filter_from_parts(&parts).map(Arc::new),
             });
         }
         let name = id_table_name(last);
@@ -63,10 +63,19 @@ impl Generations {
         let open_count = txn.open_table(table)?.len()?;
         if open_count == 0 {
             if let Some(open) = list.last_mut() {
-                open.filter = Some(new_filter());
+                open.filter = Some(new_filter(ids_max));
             }
         }
-        Ok(Self { list, open_count })
+        Ok(Self {
+            list,
+            open_count,
+            ids_max,
+        })
+    }
+
+    /// Ids after which a generation is closed.
+    pub(super) fn ids_max(&self) -> u64 {
+        self.ids_max
     }
 
     /// Whether the open generation has no filter yet.
@@ -86,7 +95,7 @@ impl Generations {
         let txn = redb::ReadableDatabase::begin_read(database)?;
         let name = id_table_name(open.number);
         let table: IdTable<'_> = TableDefinition::new(&name);
-        let filter = new_filter();
+        let filter = new_filter(self.ids_max);
         for row in txn.open_table(table)?.iter()? {
             let (id, scope) = row?.0.value();
             filter.insert(keys, &RequestId::from_bytes(id), Scope(scope));
@@ -118,7 +127,7 @@ impl Generations {
         drop(table);
         self.open_count += ids.len() as u64;
         // A generation without its filter stays open until the filter is there.
-        if let (true, Some(filter)) = (self.open_count >= IDS_PER_GENERATION, &open.filter) {
+        if let (true, Some(filter)) = (self.open_count >= self.ids_max, &open.filter) {
             self.close(txn, &open, filter)?;
         }
         Ok(())
@@ -131,8 +140,8 @@ impl Generations {
         filter: &IdFilter,
     ) -> Result<(), redb::Error> {
         let mut filters = txn.open_table(ID_FILTERS)?;
-        for (part, bytes) in (0u32..).zip(filter.to_bytes().chunks(FILTER_PART_BYTES)) {
-            filters.insert((open.number, part), bytes)?;
+        for (part, row) in (0u32..).zip(filter_parts(filter)) {
+            filters.insert((open.number, part), row.as_slice())?;
         }
         let number = open.number + 1;
         let name = id_table_name(number);
@@ -142,7 +151,7 @@ impl Generations {
             .insert(meta::LAST_GENERATION, number)?;
         self.list.push(Generation {
             number,
-            filter: Some(new_filter()),
+            filter: Some(new_filter(self.ids_max)),
         });
         self.open_count = 0;
         Ok(())
@@ -172,8 +181,30 @@ impl Generations {
 }
 
 /// The table may take a little more than its share before it is closed: the last seal's ids.
-fn new_filter() -> Arc<IdFilter> {
-    Arc::new(IdFilter::with_capacity(IDS_PER_GENERATION as usize))
+fn new_filter(ids_max: u64) -> Arc<IdFilter> {
+    Arc::new(IdFilter::with_capacity(ids_max as usize))
+}
+
+/// A filter as rows, each behind the CRC32C of the whole filter.
+fn filter_parts(filter: &IdFilter) -> Vec<Vec<u8>> {
+    let bytes = filter.to_bytes();
+    let crc = crc32c::crc32c(&bytes).to_le_bytes();
+    bytes
+        .chunks(FILTER_PART_BYTES)
+        .map(|part| [&crc, part].concat())
+        .collect()
+}
+
+/// The filter in these rows; `None` when there is none, or a damaged one: a bit that was lost would
+/// let a duplicate pass for a new request, while without a filter every look-up asks the tree.
+fn filter_from_parts(parts: &[Vec<u8>]) -> Option<IdFilter> {
+    let mut bytes = Vec::new();
+    for part in parts {
+        bytes.extend_from_slice(part.get(4..)?);
+    }
+    let crc = crc32c::crc32c(&bytes).to_le_bytes();
+    let sound = parts.iter().all(|part| part.starts_with(&crc));
+    IdFilter::from_bytes(&bytes).filter(|_| sound)
 }
 
 /// The generations at one moment, newest first; those without ids are left out.
@@ -225,5 +256,33 @@ impl GenerationsView {
             }
         }
         Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn damaged_filter_is_not_used() {
+        let keys = Fingerprinter::new((1, 2));
+        let filter = IdFilter::with_capacity(60_000);
+        let id = RequestId::from_bytes([7; 16]);
+        filter.insert(&keys, &id, Scope(0));
+        let parts = filter_parts(&filter);
+        assert!(parts.len() > 2, "cut into rows");
+        let read = filter_from_parts(&parts).expect("sound");
+        assert!(read.may_contain(&keys, &id, Scope(0)));
+
+        assert!(filter_from_parts(&[]).is_none());
+        assert!(
+            filter_from_parts(&parts[1..]).is_none(),
+            "first row missing"
+        );
+        for byte in [0, 4, 77] {
+            let mut flipped = parts.clone();
+            flipped[1][byte] ^= 1;
+            assert!(filter_from_parts(&flipped).is_none(), "byte {byte}");
+        }
     }
 }

@@ -200,7 +200,8 @@ impl Sealer {
             Err(StoreError::Full { .. }) => return Ok(()),
             Err(error) => return Err(error),
         };
-        self.generations = Generations::load(&database)
+        let ids_max = self.generations.ids_max();
+        self.generations = Generations::load(&database, ids_max)
             .map_err(|e| StoreError::redb("read", &self.tables.path, e))?;
         self.database = Some(database);
         let replaced = self.publish(None)?;

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use redb::{Database, ReadableTable as _, TableDefinition};
+use redb::{Database, TableDefinition};
 
 use super::StoreError;
 use super::backend::FileBackend;

@@ -301,6 +301,16 @@ impl StoreReader {
         self.shared.keys
     }
 
+    /// Why the store was stopped; `None` while it runs.
+    pub fn poisoned(&self) -> Option<String> {
+        self.shared.poisoned.get().cloned()
+    }
+
+    /// Stops the store for good: nothing is written any more.
+    pub(crate) fn poison(&self, reason: &str) {
+        self.shared.poison(reason);
+    }
+
     /// The last change that is on disk.
     pub fn synced_lsn(&self) -> Lsn {
         self.shared.state.read().open.last_lsn

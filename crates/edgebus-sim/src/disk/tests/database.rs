@@ -33,7 +33,11 @@ impl StorageBackend for Backend {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        if len > self.0.len()? { self.0.allocate(len) } else { self.0.set_len(len) }
+        if len > self.0.len()? {
+            self.0.allocate(len)
+        } else {
+            self.0.set_len(len)
+        }
     }
 
     fn sync_data(&self) -> io::Result<()> {
@@ -65,7 +69,9 @@ type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 fn open(disk: &SimDisk, path: &str, syncs: Syncs) -> Outcome<Database> {
     let file = disk.open(Path::new(path), OpenMode::Create)?;
     let backend = Backend(file, syncs);
-    Ok(Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(backend)?)
+    Ok(Database::builder()
+        .set_cache_size(CACHE_BYTES)
+        .create_with_backend(backend)?)
 }
 
 /// An empty database, made aside: a cut during its creation is a known way to lose it.
@@ -113,7 +119,11 @@ fn check(database: &Database) -> Outcome<u64> {
     }
     let last = numbers.last().copied().unwrap_or(0);
     let wanted: Vec<u64> = (last.saturating_sub(9).max(1)..=last).collect();
-    if numbers == wanted { Ok(last) } else { Err(format!("rows {numbers:?}").into()) }
+    if numbers == wanted {
+        Ok(last)
+    } else {
+        Err(format!("rows {numbers:?}").into())
+    }
 }
 
 /// Some lives of a database, each ended by a power cut in the midst of its work or of its opening;
@@ -150,7 +160,9 @@ fn lives(seed: u64, syncs: Syncs) -> Result<u64, String> {
 
 #[test]
 fn redb_keeps_every_acknowledged_commit_over_power_cuts() {
-    let acked: u64 = (0..100).map(|seed| lives(seed, Syncs::Real).expect("nothing is lost")).sum();
+    let acked: u64 = (0..100)
+        .map(|seed| lives(seed, Syncs::Real).expect("nothing is lost"))
+        .sum();
     assert!(acked > 1_000, "only {acked} commits were put to the test");
 }
 

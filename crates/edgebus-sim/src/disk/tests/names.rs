@@ -23,17 +23,23 @@ fn sync_dir(disk: &SimDisk) {
 
 /// How often a cut leaves one thing of several, all of which must happen.
 fn assert_seen<T: Ord + std::fmt::Debug>(
-    outcomes: &std::collections::BTreeMap<T, Vec<u64>>,
+    outcomes: &BTreeMap<T, Vec<u64>>,
     wanted: impl IntoIterator<Item = T>,
 ) {
     let wanted: Vec<T> = wanted.into_iter().collect();
-    assert_eq!(outcomes.keys().collect::<Vec<_>>(), wanted.iter().collect::<Vec<_>>());
+    assert_eq!(
+        outcomes.keys().collect::<Vec<_>>(),
+        wanted.iter().collect::<Vec<_>>()
+    );
 }
 
 #[test]
 fn synced_file_without_a_synced_name_may_vanish() {
     let outcomes = outcomes(b"", |disk, _| drop(create(disk, "/d/g", b"x")), names);
-    assert_seen(&outcomes, [vec!["f".to_owned()], vec!["f".to_owned(), "g".to_owned()]]);
+    assert_seen(
+        &outcomes,
+        [vec!["f".to_owned()], vec!["f".to_owned(), "g".to_owned()]],
+    );
 }
 
 #[test]
@@ -44,17 +50,25 @@ fn synced_names_survive_and_do_not_make_content_durable() {
         sync_dir(disk);
     };
     let look = |disk: &SimDisk| {
-        let file = disk.open(Path::new("/d/g"), OpenMode::Existing).expect("a durable name");
+        let file = disk
+            .open(Path::new("/d/g"), OpenMode::Existing)
+            .expect("a durable name");
         read(&*file)
     };
-    assert_seen(&outcomes(b"", run, look), [b"".to_vec(), b"\0".to_vec(), b"x".to_vec()]);
+    assert_seen(
+        &outcomes(b"", run, look),
+        [b"".to_vec(), b"\0".to_vec(), b"x".to_vec()],
+    );
 }
 
 #[test]
 fn removed_file_may_come_back_with_its_content() {
     let run = |disk: &SimDisk, _: &dyn File| {
         disk.remove(Path::new("/d/f")).expect("there");
-        assert_eq!(disk.remove(Path::new("/d/f")).expect_err("gone").kind(), io::ErrorKind::NotFound);
+        assert_eq!(
+            disk.remove(Path::new("/d/f")).expect_err("gone").kind(),
+            io::ErrorKind::NotFound
+        );
     };
     let look = |disk: &SimDisk| match names(disk).len() {
         0 => None,
@@ -73,9 +87,15 @@ fn replacing_rename_leaves_the_old_file_or_the_new_one() {
     let run = |disk: &SimDisk, _: &dyn File| {
         create(disk, "/d/tmp", b"new");
         rename(disk, "/d/tmp", "/d/f");
-        assert_eq!((names(disk), content(disk)), (vec!["f".to_owned()], b"new".to_vec()));
+        assert_eq!(
+            (names(disk), content(disk)),
+            (vec!["f".to_owned()], b"new".to_vec())
+        );
     };
-    assert_seen(&outcomes(b"old", run, content), [b"new".to_vec(), b"old".to_vec()]);
+    assert_seen(
+        &outcomes(b"old", run, content),
+        [b"new".to_vec(), b"old".to_vec()],
+    );
     let synced = |disk: &SimDisk, file: &dyn File| {
         run(disk, file);
         sync_dir(disk);
@@ -93,9 +113,22 @@ fn names_survive_in_order_or_in_any_that_makes_sense() {
     };
     let look = |disk: &SimDisk| names(disk).concat();
     let outcomes = outcomes(b"", run, look);
-    assert_seen(&outcomes, ["acf", "af", "bcf", "bf", "cf", "f"].map(str::to_owned));
+    assert_seen(
+        &outcomes,
+        ["acf", "af", "bcf", "bf", "cf", "f"].map(str::to_owned),
+    );
     let out_of_order = outcomes["acf"].len() + outcomes["cf"].len();
     assert!(out_of_order < SEEDS as usize / 5, "{out_of_order}");
+}
+
+#[test]
+fn file_never_has_two_names() {
+    let run = |disk: &SimDisk, _: &dyn File| {
+        rename(disk, "/d/f", "/d/g");
+        rename(disk, "/d/g", "/d/h");
+    };
+    let outcomes = outcomes(b"", run, names);
+    assert_seen(&outcomes, ["f", "g", "h"].map(|name| vec![name.to_owned()]));
 }
 
 #[test]
@@ -103,12 +136,16 @@ fn renamed_file_stays_open_and_keeps_its_unsynced_content() {
     let (disk, file) = disk_with(b"old");
     rename(&disk, "/d/f", "/d/g");
     file.write_at(b"new", 0).expect("the same file");
-    let again = disk.open(Path::new("/d/g"), OpenMode::Existing).expect("new name");
+    let again = disk
+        .open(Path::new("/d/g"), OpenMode::Existing)
+        .expect("new name");
     assert_eq!(read(&*again), b"new");
     again.sync().expect("sync");
     sync_dir(&disk);
     disk.power_cut(&mut SimRng::seeded(0));
-    let again = disk.open(Path::new("/d/g"), OpenMode::Existing).expect("new name");
+    let again = disk
+        .open(Path::new("/d/g"), OpenMode::Existing)
+        .expect("new name");
     assert_eq!(read(&*again), b"new");
 }
 
@@ -154,7 +191,10 @@ fn old_handles_are_dead_for_good() {
 #[test]
 fn lock_is_of_one_handle_until_it_is_closed() {
     let (disk, first) = disk_with(b"");
-    let open = || disk.open(Path::new("/d/f"), OpenMode::Existing).expect("there");
+    let open = || {
+        disk.open(Path::new("/d/f"), OpenMode::Existing)
+            .expect("there")
+    };
     let second = open();
     assert!(first.try_lock().expect("power"));
     assert!(first.try_lock().expect("power"), "it has it already");
@@ -178,12 +218,24 @@ fn paths_that_lead_nowhere_are_refused() {
     let open = |path: &str, mode| disk.open(Path::new(path), mode).expect_err(path).kind();
     assert_eq!(open("/d/x", OpenMode::Existing), io::ErrorKind::NotFound);
     assert_eq!(open("/x/f", OpenMode::Create), io::ErrorKind::NotFound);
-    assert_eq!(open("/d/f/x", OpenMode::Create), io::ErrorKind::NotADirectory);
+    assert_eq!(
+        open("/d/f/x", OpenMode::Create),
+        io::ErrorKind::NotADirectory
+    );
     assert_eq!(open("/d", OpenMode::Truncate), io::ErrorKind::IsADirectory);
-    assert_eq!(open("/d/../d/f", OpenMode::Existing), io::ErrorKind::InvalidInput);
+    assert_eq!(
+        open("/d/../d/f", OpenMode::Existing),
+        io::ErrorKind::InvalidInput
+    );
     let rename = |from: &str, to: &str| disk.rename(Path::new(from), Path::new(to));
-    assert_eq!(rename("/d/x", "/d/y").expect_err("missing").kind(), io::ErrorKind::NotFound);
-    assert_eq!(rename("/d/f", "/f").expect_err("folder").kind(), io::ErrorKind::CrossesDevices);
+    assert_eq!(
+        rename("/d/x", "/d/y").expect_err("missing").kind(),
+        io::ErrorKind::NotFound
+    );
+    assert_eq!(
+        rename("/d/f", "/f").expect_err("folder").kind(),
+        io::ErrorKind::CrossesDevices
+    );
     rename("/d/f", "/d/f").expect("onto itself");
     assert!(disk.sync_dir(Path::new("/x")).is_err());
     assert!(disk.free_bytes(Path::new("/x")).is_err());

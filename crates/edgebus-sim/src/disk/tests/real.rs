@@ -1,7 +1,5 @@
 //! The simulated disk beside the real one: without faults nobody can tell them apart.
 
-use std::collections::BTreeMap;
-
 use edgebus::files::RealFiles;
 
 use super::*;
@@ -44,7 +42,9 @@ pub(super) fn change(
 pub(super) fn look(files: &dyn Files, root: &Path) -> BTreeMap<String, Vec<u8>> {
     let names = files.list(root).expect("power");
     let read = |name: String| {
-        let file = files.open(&root.join(&name), OpenMode::Existing).expect("listed");
+        let file = files
+            .open(&root.join(&name), OpenMode::Existing)
+            .expect("listed");
         (name, read(&*file))
     };
     names.into_iter().map(read).collect()
@@ -65,6 +65,9 @@ fn without_faults_it_is_like_the_real_one() {
         assert!(simulated == look(&RealFiles, folder.path()), "seed {seed}");
         disk.sync_all();
         disk.power_cut(&mut sim_rng);
-        assert!(simulated == look(&disk, Path::new("/")), "seed {seed}: all was synced");
+        assert!(
+            simulated == look(&disk, Path::new("/")),
+            "seed {seed}: all was synced"
+        );
     }
 }

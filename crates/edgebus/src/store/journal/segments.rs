@@ -120,11 +120,6 @@ impl Segments {
         }
     }
 
-    /// Whether a switch to the next segment needs no room on the disk.
-    pub(in crate::store) fn has_spare(&self) -> bool {
-        !self.state.lock().spares.is_empty()
-    }
-
     /// Frees segments whose last lsn is at most `sealed`, then sees to it that there are spares.
     /// Called by the sealer. A full disk leaves fewer spares and is no error.
     ///
@@ -137,23 +132,7 @@ impl Segments {
         sealed: Lsn,
     ) -> Result<(), StoreError> {
         while let Some(number) = self.next_free(sealed) {
-            let path = dir.join(segment::file_name(number));
-            if self.state.lock().spares.len() >= SPARES {
-                files
-                    .remove(&path)
-                    .map_err(|e| StoreError::io("remove", &path, e))?;
-            } else {
-                let spare = self.next_spare_path(dir);
-                files
-                    .rename(&path, &spare)
-                    .map_err(|e| StoreError::io("rename", &path, e))?;
-                files
-                    .sync_dir(dir)
-                    .map_err(|e| StoreError::io("sync", dir, e))?;
-                let file = open(files, &spare, OpenMode::Existing)?;
-                self.state.lock().spares.push(Spare { path: spare, file });
-            }
-            self.state.lock().used.pop_front();
+            self.free(files, dir, number)?;
         }
         while self.state.lock().spares.len() < SPARES {
             match self.create_spare(files, dir) {
@@ -169,6 +148,30 @@ impl Segments {
         let state = self.state.lock();
         let oldest = state.used.front()?;
         (state.used.len() > 1 && oldest.last_lsn <= sealed).then_some(oldest.number)
+    }
+
+    /// Takes the oldest segment out of use. The folder is synced before the next one is freed: a
+    /// power cut must not bring this one back without the one behind it.
+    fn free(&self, files: &dyn Files, dir: &Path, number: u64) -> Result<(), StoreError> {
+        let path = dir.join(segment::file_name(number));
+        let spare = (self.state.lock().spares.len() < SPARES).then(|| self.next_spare_path(dir));
+        match &spare {
+            Some(spare) => files
+                .rename(&path, spare)
+                .map_err(|e| StoreError::io("rename", &path, e))?,
+            None => files
+                .remove(&path)
+                .map_err(|e| StoreError::io("remove", &path, e))?,
+        }
+        files
+            .sync_dir(dir)
+            .map_err(|e| StoreError::io("sync", dir, e))?;
+        self.state.lock().used.pop_front();
+        if let Some(path) = spare {
+            let file = open(files, &path, OpenMode::Existing)?;
+            self.state.lock().spares.push(Spare { path, file });
+        }
+        Ok(())
     }
 
     fn next_spare_path(&self, dir: &Path) -> PathBuf {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use edgebus_core::Lsn;
 
-use super::RequestStore;
+use super::{RequestStore, Staged};
 use crate::clock::Now;
 use crate::store::StoreError;
 use crate::store::journal::GroupMeta;
@@ -67,7 +67,10 @@ impl RequestStore {
     /// [`StoreError::Full`]: nothing of the group was written, it is gone. Any other: whether the
     /// group is on disk is unknown, and the store takes nothing more.
     pub fn commit(&mut self, now: Now) -> Result<(), StoreError> {
-        self.shared.check()?;
+        if let Err(error) = self.shared.check() {
+            self.staged = Staged::default();
+            return Err(error);
+        }
         if self.staged.op_count > 0 {
             self.write_group(now)?;
         }

@@ -40,7 +40,7 @@ impl RequestStore {
         let redb = |e| StoreError::redb("read", &tables.path, e);
         let database = tables.open()?;
         let keys = load_keys(&database).map_err(redb)?;
-        let generations = Generations::load(&database).map_err(redb)?;
+        let generations = Generations::load(&database, config.ids_per_generation).map_err(redb)?;
         let sealed = Sealed::open(&database, &tables.path, &generations, keys).map_err(redb)?;
 
         let mut overlays = Overlays::new(&sealed, config.seal_bytes);

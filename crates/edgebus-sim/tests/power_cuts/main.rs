@@ -1,0 +1,16 @@
+//! The real store on a disk that loses power, fails, or is full.
+//!
+//! Every run follows from one number. A failure prints it; `EDGEBUS_SEED=<number>` runs that one
+//! alone.
+
+#![allow(clippy::unwrap_used)]
+
+mod model;
+
+mod machine;
+
+mod cuts;
+
+mod faults;
+
+mod full_disk;

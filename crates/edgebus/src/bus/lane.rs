@@ -1,0 +1,295 @@
+//! A lane: one sender's bounded way to the engine.
+//!
+//! Records wait here, in order, until the engine takes them; their permits are given back when
+//! their outcomes are known, so that the bound holds for everything that is not decided yet.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use edgebus_core::{Code, Record, Refusal, Scope, Seq};
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use super::queue::Queue;
+use crate::store::Fingerprinter;
+
+/// What became of a record: its sequence number and whether it was stored before, or why not.
+pub type Outcome = Result<(Seq, bool), Refusal>;
+
+/// Bytes of records the engine takes from a lane at a time.
+const SUBMISSION_BYTES: usize = 64 * 1024;
+
+/// How much may be undecided in one lane.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct LaneConfig {
+    /// Most records.
+    pub messages_max: usize,
+    /// Most bytes of records; one record may always be in the lane.
+    pub bytes_max: usize,
+}
+
+impl Default for LaneConfig {
+    fn default() -> Self {
+        Self {
+            messages_max: 16 * 1024,
+            bytes_max: 8 * 1024 * 1024,
+        }
+    }
+}
+
+/// One sender's way to the engine. Cheap to clone; clones share the bound and the order.
+#[derive(Clone, Debug)]
+pub struct Lane {
+    inner: Arc<LaneInner>,
+    queue: Arc<Queue>,
+    keys: Fingerprinter,
+}
+
+#[derive(Debug)]
+pub(super) struct LaneInner {
+    /// Who sends here, as proven to the server.
+    pub(super) identity: String,
+    /// The space of its request ids.
+    pub(super) scope: Scope,
+    config: LaneConfig,
+    messages: Arc<Semaphore>,
+    bytes: Arc<Semaphore>,
+    waiting: Mutex<Waiting>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    submissions: VecDeque<Submission>,
+    /// Whether the engine knows that something waits here.
+    scheduled: bool,
+    /// Bytes the engine may still take in this turn and has not.
+    credit: usize,
+}
+
+/// Records that are taken in one piece.
+#[derive(Debug)]
+pub(super) struct Submission {
+    pub(super) records: VecDeque<(Record, u128)>,
+    pub(super) bytes: usize,
+    pub(super) outcomes: Vec<Outcome>,
+    /// How many of the outcomes are on disk.
+    pub(super) synced: usize,
+    done: oneshot::Sender<Vec<Outcome>>,
+    _permits: (OwnedSemaphorePermit, OwnedSemaphorePermit),
+}
+
+impl Submission {
+    /// Tells the sender. It may have gone, which changes nothing.
+    pub(super) fn finish(self) {
+        let _ = self.done.send(self.outcomes);
+    }
+}
+
+/// Records on their way.
+#[derive(Debug)]
+pub struct Submitted {
+    parts: Vec<(usize, oneshot::Receiver<Vec<Outcome>>)>,
+}
+
+impl Submitted {
+    /// Waits for the outcomes, one for each record, in their order. Cancel-safe in the sense that
+    /// the records are stored or not whether or not somebody waits.
+    pub async fn outcomes(self) -> Vec<Outcome> {
+        let mut outcomes = Vec::new();
+        for (count, part) in self.parts {
+            match part.await {
+                Ok(part) if outcomes.is_empty() => outcomes = part,
+                Ok(part) => outcomes.extend(part),
+                Err(_) => {
+                    let unknown =
+                        Refusal::new(Code::Unknown, "the engine went away before it answered");
+                    outcomes.extend(std::iter::repeat_n(Err(unknown), count));
+                }
+            }
+        }
+        outcomes
+    }
+}
+
+impl Lane {
+    pub(super) fn new(
+        queue: Arc<Queue>,
+        keys: Fingerprinter,
+        identity: String,
+        scope: Scope,
+        config: LaneConfig,
+    ) -> Self {
+        let inner = LaneInner {
+            identity,
+            scope,
+            config,
+            messages: Arc::new(Semaphore::new(config.messages_max)),
+            bytes: Arc::new(Semaphore::new(config.bytes_max)),
+            waiting: Mutex::default(),
+        };
+        Self {
+            inner: Arc::new(inner),
+            queue,
+            keys,
+        }
+    }
+
+    /// Hands records to the engine, waiting while the lane is full.
+    ///
+    /// Cancel-safe: parts that were not handed over yet are dropped, the others go their way.
+    ///
+    /// # Errors
+    /// [`Code::ShuttingDown`]: none of them was handed over.
+    pub async fn submit(&self, records: Vec<Record>) -> Result<Submitted, Refusal> {
+        let mut parts = Vec::with_capacity(1);
+        for part in self.split(records) {
+            let (count, bytes) = self.permits_for(&part);
+            let messages = self.inner.messages.clone().acquire_many_owned(count).await;
+            let bytes = self.inner.bytes.clone().acquire_many_owned(bytes).await;
+            match (messages, bytes) {
+                (Ok(messages), Ok(bytes)) => parts.push(self.hand_over(part, (messages, bytes))?),
+                _ => return Err(shutting_down()),
+            }
+        }
+        Ok(Submitted { parts })
+    }
+
+    /// Hands records to the engine, unless the lane is too full for all of them.
+    ///
+    /// # Errors
+    /// [`Code::Busy`] or [`Code::ShuttingDown`]: none of them was handed over.
+    pub fn try_submit(&self, records: Vec<Record>) -> Result<Submitted, Refusal> {
+        let busy = |_| Refusal::new(Code::Busy, "the lane is full: try again").retry_after_ms(10);
+        let parts: Vec<_> = self.split(records).collect();
+        let mut permits = Vec::with_capacity(parts.len());
+        for part in &parts {
+            let (count, bytes) = self.permits_for(part);
+            let messages = self
+                .inner
+                .messages
+                .clone()
+                .try_acquire_many_owned(count)
+                .map_err(busy)?;
+            let bytes = self
+                .inner
+                .bytes
+                .clone()
+                .try_acquire_many_owned(bytes)
+                .map_err(busy)?;
+            permits.push((messages, bytes));
+        }
+        let parts = parts
+            .into_iter()
+            .zip(permits)
+            .map(|(part, permits)| self.hand_over(part, permits));
+        Ok(Submitted {
+            parts: parts.collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Cuts records into pieces of about [`SUBMISSION_BYTES`], fingerprinted on the way: that is
+    /// work for the sender's thread, not for the engine's.
+    fn split(
+        &self,
+        records: Vec<Record>,
+    ) -> impl Iterator<Item = VecDeque<(Record, u128)>> + use<> {
+        let keys = self.keys;
+        let count_max = self.inner.config.messages_max;
+        let mut records = records.into_iter().peekable();
+        std::iter::from_fn(move || {
+            let mut part = VecDeque::with_capacity(records.size_hint().0.min(256));
+            let mut bytes = 0;
+            while let Some(record) = records.peek() {
+                let fits = bytes + record.as_bytes().len() <= SUBMISSION_BYTES;
+                if !part.is_empty() && (!fits || part.len() >= count_max) {
+                    break;
+                }
+                bytes += record.as_bytes().len();
+                let record = records.next()?;
+                let fingerprint = keys.fingerprint(&record);
+                part.push_back((record, fingerprint));
+            }
+            (!part.is_empty()).then_some(part)
+        })
+    }
+
+    /// Permits for messages and for bytes. What is larger than the lane takes all of it.
+    fn permits_for(&self, part: &VecDeque<(Record, u128)>) -> (u32, u32) {
+        let bytes = bytes_of(part).min(self.inner.config.bytes_max);
+        (part.len() as u32, bytes as u32)
+    }
+
+    fn hand_over(
+        &self,
+        records: VecDeque<(Record, u128)>,
+        permits: (OwnedSemaphorePermit, OwnedSemaphorePermit),
+    ) -> Result<(usize, oneshot::Receiver<Vec<Outcome>>), Refusal> {
+        let (done, outcome) = oneshot::channel();
+        let count = records.len();
+        let submission = Submission {
+            bytes: bytes_of(&records),
+            outcomes: Vec::with_capacity(count),
+            records,
+            synced: 0,
+            done,
+            _permits: permits,
+        };
+        let schedule = {
+            let mut waiting = self.inner.waiting.lock();
+            waiting.submissions.push_back(submission);
+            !std::mem::replace(&mut waiting.scheduled, true)
+        };
+        if schedule && !self.queue.schedule(self.inner.clone()) {
+            let mut waiting = self.inner.waiting.lock();
+            waiting.submissions.clear();
+            waiting.scheduled = false;
+            return Err(shutting_down());
+        }
+        Ok((count, outcome))
+    }
+}
+
+impl LaneInner {
+    /// What the engine may take in this turn: pieces worth [`SUBMISSION_BYTES`], counting what
+    /// earlier turns left, so that a sender of large records gets no more than one of small ones.
+    pub(super) fn take(&self) -> Option<Submission> {
+        let mut waiting = self.waiting.lock();
+        let next_bytes = waiting.submissions.front()?.bytes;
+        if waiting.credit < next_bytes {
+            return None;
+        }
+        waiting.credit -= next_bytes;
+        waiting.submissions.pop_front()
+    }
+
+    /// Begins a turn.
+    pub(super) fn grant(&self) {
+        self.waiting.lock().credit += SUBMISSION_BYTES;
+    }
+
+    /// Ends a turn; says whether something still waits. If not, the next one to hand something
+    /// over schedules the lane again.
+    pub(super) fn still_waiting(&self) -> bool {
+        let mut waiting = self.waiting.lock();
+        waiting.scheduled = !waiting.submissions.is_empty();
+        if !waiting.scheduled {
+            waiting.credit = 0;
+        }
+        waiting.scheduled
+    }
+}
+
+fn bytes_of(records: &VecDeque<(Record, u128)>) -> usize {
+    records
+        .iter()
+        .map(|(record, _)| record.as_bytes().len())
+        .sum()
+}
+
+fn shutting_down() -> Refusal {
+    Refusal::new(
+        Code::ShuttingDown,
+        "the server is shutting down: send it again after the restart",
+    )
+}

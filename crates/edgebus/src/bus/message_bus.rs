@@ -1,0 +1,279 @@
+//! The handle to a running bus.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use edgebus_core::query::Stats;
+use edgebus_core::{
+    Code, ConsumerName, Message, Receipt, Record, RecordLimits, Refusal, Scope, Seq,
+};
+use parking_lot::Mutex;
+use tokio::sync::{oneshot, watch};
+
+use super::lane::{Lane, LaneConfig, Outcome};
+use super::queue::{Control, Queue};
+use super::threads;
+use crate::error::SendError;
+use crate::store::{Fingerprinter, Replay, RequestStore, StoreError, StoreReader};
+
+/// Whether a bus takes requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BusState {
+    /// It does.
+    Running,
+    /// An I/O error stopped it; nothing more is accepted until the store is opened again.
+    Poisoned(String),
+    /// It was shut down; everything accepted is on disk and sealed.
+    Stopped,
+}
+
+/// A running store that many senders share. Cheap to clone.
+///
+/// ```
+/// use edgebus::{Message, MessageBus, RequestId};
+/// # tokio::runtime::Runtime::new()?.block_on(async {
+/// # let folder = tempfile::tempdir()?;
+/// let bus = MessageBus::open(folder.path())?;
+/// let message = Message::new(RequestId::from_bytes([1; 16]), "orders.created".try_into()?, "{}");
+/// let receipt = bus.send_to_server(message).await?; // on disk when this returns
+/// assert!(!receipt.duplicate);
+/// bus.shutdown().await;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct MessageBus {
+    inner: Arc<Inner>,
+    lane: Lane,
+}
+
+#[derive(Debug)]
+struct Inner {
+    queue: Arc<Queue>,
+    reader: StoreReader,
+    record_limits: RecordLimits,
+    state: watch::Receiver<BusState>,
+    engine: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl MessageBus {
+    /// Opens the store in a folder and starts a bus on it.
+    ///
+    /// # Errors
+    /// As [`RequestStore::open`].
+    pub fn open(dir: impl AsRef<Path>) -> Result<Self, StoreError> {
+        Self::start(RequestStore::open(dir)?)
+    }
+
+    /// Starts a bus on an open store.
+    ///
+    /// # Errors
+    /// When the operating system gives no thread.
+    pub fn start(store: RequestStore) -> Result<Self, StoreError> {
+        let queue = Arc::new(Queue::default());
+        let reader = store.reader();
+        let keys = store.fingerprinter();
+        let record_limits = store.record_limits();
+        let (sender, state) = watch::channel(BusState::Running);
+        let engine =
+            threads::start(store, queue.clone(), sender).map_err(|source| StoreError::Io {
+                action: "start a thread for",
+                path: "the bus".into(),
+                source,
+            })?;
+        let lane = new_lane(
+            &queue,
+            keys,
+            String::new(),
+            Scope::default(),
+            LaneConfig::default(),
+        );
+        let inner = Inner {
+            queue,
+            reader,
+            record_limits,
+            state,
+            engine: Mutex::new(Some(engine)),
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+            lane,
+        })
+    }
+
+    /// Stores a request. On disk when this returns.
+    ///
+    /// Waits while too much is undecided. A future that is dropped may or may not have stored the
+    /// request: sending it again with the same id tells.
+    ///
+    /// # Errors
+    /// [`SendError`]: refused, or unknown.
+    pub async fn send_to_server(&self, message: Message) -> Result<Receipt, SendError> {
+        let id = message.id;
+        let failed = |refusal| SendError::new(id, refusal);
+        let record = Record::encode(&message, &self.inner.record_limits).map_err(failed)?;
+        let submitted = self.lane.submit(vec![record]).await.map_err(failed)?;
+        receipt(&message, submitted.outcomes().await.pop()).map_err(failed)
+    }
+
+    /// Stores a request as [`MessageBus::send_to_server`] does, but says [`Code::Busy`] instead of
+    /// waiting when too much is undecided. Handed over when this returns; the future it returns
+    /// waits for the disk.
+    ///
+    /// # Errors
+    /// [`SendError`]: refused, or unknown.
+    pub fn try_send_to_server(
+        &self,
+        message: Message,
+    ) -> Result<impl Future<Output = Result<Receipt, SendError>> + use<>, SendError> {
+        let id = message.id;
+        let failed = move |refusal| SendError::new(id, refusal);
+        let record = Record::encode(&message, &self.inner.record_limits).map_err(failed)?;
+        let submitted = self.lane.try_submit(vec![record]).map_err(failed)?;
+        Ok(async move { receipt(&message, submitted.outcomes().await.pop()).map_err(failed) })
+    }
+
+    /// Stores many requests, usually in one group; one result for each, in their order.
+    pub async fn send_batch(&self, messages: Vec<Message>) -> Vec<Result<Receipt, SendError>> {
+        let encoded: Vec<_> = messages
+            .iter()
+            .map(|message| Record::encode(message, &self.inner.record_limits))
+            .collect();
+        let good = encoded
+            .iter()
+            .filter_map(|record| record.as_ref().ok())
+            .cloned()
+            .collect();
+        let outcomes = match self.lane.submit(good).await {
+            Ok(submitted) => submitted.outcomes().await,
+            Err(refusal) => vec![Err(refusal); messages.len()],
+        };
+        let mut outcomes = outcomes.into_iter();
+        messages
+            .iter()
+            .zip(encoded)
+            .map(|(message, record)| {
+                let outcome = record.and_then(|_| receipt(message, outcomes.next()));
+                outcome.map_err(|refusal| SendError::new(message.id, refusal))
+            })
+            .collect()
+    }
+
+    /// A bounded way in of its own, for one connection: its backlog is nobody else's latency.
+    pub fn lane(&self, identity: impl Into<String>, scope: Scope, config: LaneConfig) -> Lane {
+        let keys = self.inner.reader.fingerprinter();
+        new_lane(&self.inner.queue, keys, identity.into(), scope, config)
+    }
+
+    /// Reads the store from any thread, while it is being written.
+    pub fn reader(&self) -> StoreReader {
+        self.inner.reader.clone()
+    }
+
+    /// Everything stored from a sequence number on. Reads from disk: not for an async runtime's
+    /// own threads.
+    pub fn replay(&self, from: Seq) -> Replay {
+        self.inner.reader.replay_from(from)
+    }
+
+    /// Sets a consumer's offset. On disk when this returns.
+    ///
+    /// # Errors
+    /// Why not; [`Code::Unknown`] when it may have been.
+    pub async fn set_consumer_offset(
+        &self,
+        consumer: ConsumerName,
+        offset: Seq,
+    ) -> Result<(), Refusal> {
+        let (done, outcome) = oneshot::channel();
+        self.inner.queue.control(Control::SetOffset {
+            consumer,
+            offset,
+            done,
+        })?;
+        outcome.await.unwrap_or_else(|_| Err(engine_gone()))
+    }
+
+    /// Keeps a request among the dead letters of a consumer; says whether it was new. On disk when
+    /// this returns.
+    ///
+    /// # Errors
+    /// [`Code::NotFound`] and others; [`Code::Unknown`] when it may have been.
+    pub async fn move_to_dead_letter(
+        &self,
+        seq: Seq,
+        consumer: ConsumerName,
+        reason: impl Into<String>,
+    ) -> Result<bool, Refusal> {
+        let (done, outcome) = oneshot::channel();
+        let reason = reason.into();
+        self.inner.queue.control(Control::DeadLetter {
+            seq,
+            consumer,
+            reason,
+            done,
+        })?;
+        outcome.await.unwrap_or_else(|_| Err(engine_gone()))
+    }
+
+    /// The bus's figures; those of connections are left at 0.
+    pub fn stats(&self) -> Stats {
+        self.inner.reader.stats()
+    }
+
+    /// How large a request may be.
+    pub fn record_limits(&self) -> RecordLimits {
+        self.inner.record_limits
+    }
+
+    /// Whether it takes requests, now and as it changes.
+    pub fn state(&self) -> watch::Receiver<BusState> {
+        self.inner.state.clone()
+    }
+
+    /// Takes nothing new, finishes what was accepted, seals, and ends the threads. Returns the
+    /// last state.
+    pub async fn shutdown(&self) -> BusState {
+        self.inner.queue.stop();
+        let engine = self.inner.engine.lock().take();
+        if let Some(engine) = engine {
+            let _ = tokio::task::spawn_blocking(move || engine.join()).await;
+        }
+        let mut state = self.inner.state.clone();
+        // An error means the thread is gone, and its last word stands.
+        let _ = state.wait_for(|state| *state != BusState::Running).await;
+        state.borrow().clone()
+    }
+}
+
+impl Drop for Inner {
+    /// The last handle is gone: what was accepted is finished and sealed.
+    fn drop(&mut self) {
+        self.queue.stop();
+        if let Some(engine) = self.engine.lock().take() {
+            let _ = engine.join();
+        }
+    }
+}
+
+fn new_lane(
+    queue: &Arc<Queue>,
+    keys: Fingerprinter,
+    identity: String,
+    scope: Scope,
+    config: LaneConfig,
+) -> Lane {
+    Lane::new(queue.clone(), keys, identity, scope, config)
+}
+
+fn receipt(message: &Message, outcome: Option<Outcome>) -> Result<Receipt, Refusal> {
+    let (seq, duplicate) = outcome.unwrap_or_else(|| Err(engine_gone()))?;
+    Ok(Receipt::new(message.id, seq, duplicate))
+}
+
+fn engine_gone() -> Refusal {
+    Refusal::new(Code::Unknown, "the engine went away before it answered")
+}

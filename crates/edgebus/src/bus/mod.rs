@@ -1,0 +1,25 @@
+//! The bus: one engine thread that is the only writer, and what leads to it.
+//!
+//! ```text
+//!   MessageBus::send_to_server ─┐
+//!   a connection ───────────────┼─▶ Lane ─▶ Queue ─▶ Engine ─▶ RequestStore ─▶ outcomes
+//!   another connection ─────────┘   bounded   round robin  one group at a time     │
+//!          ▲─────────────────────────────────────────────────────────────────────────┘
+//! ```
+//! In reading order: [`lane`] a sender's bounded way in; [`queue`] all lanes together; [`engine`]
+//! the writer as a step function; [`threads`] the threads that call the steps; [`message_bus`] the
+//! handle that users hold.
+//!
+//! Invariants: only the engine's thread writes; an outcome is told only after its group's sync;
+//! control operations never wait behind appends.
+
+mod engine;
+mod lane;
+mod message_bus;
+mod queue;
+mod threads;
+
+pub use engine::{Engine, Turn};
+pub use lane::{Lane, LaneConfig, Outcome, Submitted};
+pub use message_bus::{BusState, MessageBus};
+pub use queue::Queue;

@@ -1,0 +1,170 @@
+//! Who waits for what: one receipt, a batch of them, or an answer.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use edgebus_core::query::{LogPage, Stats};
+use edgebus_core::{Code, Receipt, Refusal, RequestId, Seq};
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use crate::error::SendError;
+
+/// Sequence number and whether it was stored before, or why not.
+pub(super) type Outcome = Result<(u64, bool), Refusal>;
+
+/// Whoever waits for one send.
+#[derive(Debug)]
+pub(super) enum SendWaiter {
+    One(oneshot::Sender<Outcome>, Option<OwnedSemaphorePermit>),
+    InBatch(Arc<Batch>, usize),
+}
+
+impl SendWaiter {
+    /// Tells the outcome. Whoever waited may have gone, which changes nothing.
+    pub(super) fn tell(self, outcome: Outcome) {
+        match self {
+            Self::One(waiter, _permit) => drop(waiter.send(outcome)),
+            Self::InBatch(batch, index) => batch.tell(index, outcome),
+        }
+    }
+}
+
+/// Sends that are waited for together.
+#[derive(Debug)]
+pub(super) struct Batch(Mutex<BatchState>);
+
+#[derive(Debug)]
+struct BatchState {
+    outcomes: Vec<Option<Outcome>>,
+    left: usize,
+    done: Option<oneshot::Sender<Vec<Outcome>>>,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Batch {
+    pub(super) fn new(
+        count: usize,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> (Arc<Self>, oneshot::Receiver<Vec<Outcome>>) {
+        let (done, outcomes) = oneshot::channel();
+        let state = BatchState {
+            outcomes: (0..count).map(|_| None).collect(),
+            left: count,
+            done: Some(done),
+            _permit: permit,
+        };
+        (Arc::new(Self(Mutex::new(state))), outcomes)
+    }
+
+    fn tell(&self, index: usize, outcome: Outcome) {
+        let mut state = self.0.lock();
+        state.outcomes[index] = Some(outcome);
+        state.left -= 1;
+        if state.left == 0 {
+            let outcomes = std::mem::take(&mut state.outcomes)
+                .into_iter()
+                .flatten()
+                .collect();
+            if let Some(done) = state.done.take() {
+                let _ = done.send(outcomes);
+            }
+        }
+    }
+}
+
+/// A request that was sent; waits for its receipt. Dropping it changes nothing for the request.
+#[derive(Debug)]
+pub struct PendingReceipt {
+    id: RequestId,
+    outcome: oneshot::Receiver<Outcome>,
+}
+
+impl PendingReceipt {
+    pub(super) fn new(id: RequestId, outcome: oneshot::Receiver<Outcome>) -> Self {
+        Self { id, outcome }
+    }
+
+    /// The request's id.
+    pub fn request_id(&self) -> RequestId {
+        self.id
+    }
+}
+
+impl Future for PendingReceipt {
+    type Output = Result<Receipt, SendError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let id = self.id;
+        Pin::new(&mut self.outcome)
+            .poll(cx)
+            .map(|told| result(id, told.unwrap_or_else(|_| Err(lost()))))
+    }
+}
+
+/// A batch that was sent.
+#[derive(Debug)]
+pub(super) struct PendingBatch {
+    pub(super) ids: Vec<RequestId>,
+    pub(super) outcomes: oneshot::Receiver<Vec<Outcome>>,
+}
+
+impl PendingBatch {
+    pub(super) async fn results(self) -> Vec<Result<Receipt, SendError>> {
+        let Self { ids, outcomes } = self;
+        let outcomes = outcomes
+            .await
+            .unwrap_or_else(|_| vec![Err(lost()); ids.len()]);
+        ids.into_iter()
+            .zip(outcomes)
+            .map(|(id, outcome)| result(id, outcome))
+            .collect()
+    }
+}
+
+fn result(id: RequestId, outcome: Outcome) -> Result<Receipt, SendError> {
+    match outcome {
+        Ok((seq, duplicate)) => Ok(Receipt::new(id, Seq(seq), duplicate)),
+        Err(refusal) => Err(SendError::new(id, refusal)),
+    }
+}
+
+/// The connection ended before the answer came.
+pub(super) fn lost() -> Refusal {
+    Refusal::new(
+        Code::Unknown,
+        "the connection was lost before the answer came",
+    )
+}
+
+/// What a server answers to a question.
+#[derive(Debug)]
+pub(super) enum Answer {
+    Page(LogPage),
+    Stats(Box<Stats>),
+}
+
+impl Answer {
+    pub(super) fn into_page(self) -> Result<LogPage, Refusal> {
+        match self {
+            Self::Page(page) => Ok(page),
+            Self::Stats(_) => Err(mismatch()),
+        }
+    }
+
+    pub(super) fn into_stats(self) -> Result<Stats, Refusal> {
+        match self {
+            Self::Stats(stats) => Ok(*stats),
+            Self::Page(_) => Err(mismatch()),
+        }
+    }
+}
+
+fn mismatch() -> Refusal {
+    Refusal::new(
+        Code::UnexpectedFrame,
+        "the server's answer does not fit the question",
+    )
+}

@@ -1,0 +1,141 @@
+//! Ways to move frames between two ends: bytes over TCP, or frames handed over in memory.
+//!
+//! Used by the server and the client alike. A transport knows nothing of what frames mean, of
+//! stores or of buses.
+//!
+//! In reading order: [`url`] where a server is; [`mod@stream`] frames over bytes; [`memory`]
+//! frames without bytes; [`Reader`] and [`Writer`] either of them.
+
+mod memory;
+mod stream;
+mod url;
+
+use std::io;
+
+use bytes::BytesMut;
+use edgebus_core::wire::{Frame, encode};
+use edgebus_core::{Code, Refusal};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedWriteHalf;
+use tokio::sync::mpsc;
+
+pub use memory::pair;
+pub use url::ServerUrl;
+
+use stream::StreamReader;
+
+/// Why no further frame comes.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TransportError {
+    /// The other end broke the protocol; it should be told why.
+    #[error(transparent)]
+    Protocol(#[from] Refusal),
+    /// The connection was lost.
+    #[error("the connection was lost: {0}")]
+    Io(#[from] io::Error),
+}
+
+impl From<TransportError> for Refusal {
+    fn from(error: TransportError) -> Self {
+        match error {
+            TransportError::Protocol(refusal) => refusal,
+            TransportError::Io(_) => Self::new(Code::Disconnected, error.to_string()),
+        }
+    }
+}
+
+/// The receiving half of a connection.
+#[derive(Debug)]
+pub struct Reader(Receiving);
+
+#[derive(Debug)]
+enum Receiving {
+    Stream(StreamReader),
+    Memory(mpsc::Receiver<Vec<Frame>>),
+}
+
+/// The sending half of a connection.
+#[derive(Debug)]
+pub struct Writer(Sending);
+
+#[derive(Debug)]
+enum Sending {
+    Stream {
+        half: OwnedWriteHalf,
+        buffer: BytesMut,
+    },
+    Memory(mpsc::Sender<Vec<Frame>>),
+}
+
+/// Both halves of a TCP connection. Frames over the limit, in bytes, are refused.
+///
+/// # Errors
+/// When the socket's options cannot be set.
+pub fn over_tcp(stream: TcpStream, frame_bytes_max: usize) -> io::Result<(Reader, Writer)> {
+    stream.set_nodelay(true)?;
+    let (read, write) = stream.into_split();
+    let reader = Reader(Receiving::Stream(StreamReader::new(read, frame_bytes_max)));
+    let writer = Writer(Sending::Stream {
+        half: write,
+        buffer: BytesMut::new(),
+    });
+    Ok((reader, writer))
+}
+
+impl Reader {
+    /// Waits for at least one frame and adds it, and all others that have come whole, to the
+    /// list. `false` when the other end closed the connection between two frames. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`TransportError`]; frames before the fault are in the list.
+    pub async fn read(&mut self, frames: &mut Vec<Frame>) -> Result<bool, TransportError> {
+        match &mut self.0 {
+            Receiving::Stream(stream) => stream.read(frames).await,
+            Receiving::Memory(channel) => match channel.recv().await {
+                Some(came) => {
+                    frames.extend(came);
+                    Ok(true)
+                }
+                None => Ok(false),
+            },
+        }
+    }
+}
+
+impl Writer {
+    /// Sends frames, waiting while the other end does not take them. Not cancel-safe: a frame may
+    /// have left in part, so the connection must be closed then.
+    ///
+    /// # Errors
+    /// When the connection was lost.
+    pub async fn write(&mut self, frames: Vec<Frame>) -> io::Result<()> {
+        match &mut self.0 {
+            Sending::Stream { half, buffer } => {
+                buffer.clear();
+                frames.iter().for_each(|frame| encode(frame, buffer));
+                let written = half.write_all(buffer).await;
+                if buffer.capacity() > KEEP_BYTES {
+                    *buffer = BytesMut::new();
+                }
+                written
+            }
+            Sending::Memory(channel) => channel
+                .send(frames)
+                .await
+                .map_err(|_| io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+
+    /// Tells the other end that nothing more comes.
+    pub async fn close(&mut self) {
+        if let Sending::Stream { half, .. } = &mut self.0 {
+            // Whether the other end hears of it makes no difference here.
+            let _ = half.shutdown().await;
+        }
+    }
+}
+
+/// Memory kept for the next write.
+const KEEP_BYTES: usize = 512 * 1024;
