@@ -3,9 +3,10 @@
 //! The newest overlay takes what the writer has made durable; a closed one waits for the sealer
 //! and never changes again. One `apply` serves live traffic and recovery alike.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use ahash::AHashMap;
 use bytes::Bytes;
 use edgebus_core::{ConsumerName, Entry, Lsn, RequestId, Scope, Seq};
 
@@ -64,7 +65,7 @@ impl Group {
 #[derive(Debug)]
 pub(super) struct Overlay {
     pub(super) groups: Vec<Arc<Group>>,
-    pub(super) ids: HashMap<(RequestId, Scope), StoredId>,
+    pub(super) ids: AHashMap<(RequestId, Scope), StoredId>,
     pub(super) offsets: BTreeMap<ConsumerName, Seq>,
     pub(super) dead_letters: BTreeMap<u64, DeadLetter>,
     pub(super) dead_letter_keys: HashSet<(String, u64)>,
@@ -87,7 +88,7 @@ impl Overlay {
     pub(super) fn new(last_seq: Seq, last_lsn: Lsn) -> Self {
         Self {
             groups: Vec::new(),
-            ids: HashMap::new(),
+            ids: AHashMap::new(),
             offsets: BTreeMap::new(),
             dead_letters: BTreeMap::new(),
             dead_letter_keys: HashSet::new(),
@@ -98,6 +99,13 @@ impl Overlay {
             times_ms: (0, 0),
             opened_ms: 0,
         }
+    }
+
+    /// An empty overlay that goes on after this one, with room for as many ids.
+    pub(super) fn successor(&self) -> Self {
+        let mut next = Self::new(self.last_seq, self.last_lsn);
+        next.ids.reserve(self.ids.len());
+        next
     }
 
     /// Takes in a group that is on disk.

@@ -12,7 +12,7 @@ use crate::clock::Now;
 use crate::store::StoreError;
 use crate::store::journal::GroupMeta;
 use crate::store::op::Op;
-use crate::store::overlay::{Group, Overlay};
+use crate::store::overlay::Group;
 use crate::store::sealer::SealStep;
 use crate::store::view::Counters;
 
@@ -74,6 +74,8 @@ impl RequestStore {
         if self.staged.op_count > 0 {
             self.write_group(now)?;
         }
+        let duplicates = std::mem::take(&mut self.staged.duplicates);
+        Counters::add(&self.shared.counters.duplicates, duplicates);
         if self
             .space_checked
             .is_none_or(|last| now.monotonic >= last + SPACE_CHECK_EVERY)
@@ -85,7 +87,7 @@ impl RequestStore {
     }
 
     fn write_group(&mut self, now: Now) -> Result<(), StoreError> {
-        let staged = std::mem::take(&mut self.staged);
+        let staged = self.staged.take();
         let meta = GroupMeta {
             first_lsn: self.next_lsn,
             op_count: staged.op_count,
@@ -106,6 +108,7 @@ impl RequestStore {
 
         let counters = &self.shared.counters;
         Counters::add(&counters.groups, 1);
+        Counters::add(&counters.duplicates, staged.duplicates);
         Counters::add(&counters.journal_bytes, journal_bytes);
         Counters::add(&counters.appended, staged.appends.len() as u64);
         Counters::add(&counters.appended_bytes, staged.ops.len() as u64);
@@ -154,7 +157,7 @@ impl RequestStore {
     pub fn close_overlay(&mut self) {
         let mut state = self.shared.state.write();
         if !state.open.is_empty() {
-            let next = Overlay::new(state.open.last_seq, state.open.last_lsn);
+            let next = state.open.successor();
             let closed = std::mem::replace(&mut state.open, next);
             state.closed.push_back(Arc::new(closed));
         }

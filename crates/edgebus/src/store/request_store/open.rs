@@ -150,7 +150,7 @@ impl Overlays {
 
     fn close(&mut self) {
         if !self.open.is_empty() {
-            let next = Overlay::new(self.open.last_seq, self.open.last_lsn);
+            let next = self.open.successor();
             self.closed
                 .push_back(Arc::new(std::mem::replace(&mut self.open, next)));
         }

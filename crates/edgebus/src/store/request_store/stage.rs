@@ -1,8 +1,8 @@
 //! Staging: building the next group. Nothing staged is visible to anyone.
 
-use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 
+use ahash::AHashMap;
 use edgebus_core::entry::Envelope;
 use edgebus_core::{Code, ConsumerName, Entry, Record, Refusal, RequestId, Scope, Seq};
 
@@ -34,8 +34,25 @@ pub(super) struct Staged {
     pub(super) ops: Vec<u8>,
     pub(super) op_count: u32,
     pub(super) appends: Vec<Appended>,
-    pub(super) ids: HashMap<(RequestId, Scope), StoredId>,
+    pub(super) ids: AHashMap<(RequestId, Scope), StoredId>,
     pub(super) others: Vec<Op>,
+    /// Sends of what is stored or staged; they count once the group is on disk.
+    pub(super) duplicates: u64,
+}
+
+impl Staged {
+    /// Takes the group out. What is left is empty and has room for one like it.
+    pub(super) fn take(&mut self) -> Self {
+        let mut ids = std::mem::take(&mut self.ids);
+        ids.clear();
+        let next = Self {
+            ops: Vec::with_capacity(self.ops.len()),
+            appends: Vec::with_capacity(self.appends.len()),
+            ids,
+            ..Self::default()
+        };
+        std::mem::replace(self, next)
+    }
 }
 
 impl RequestStore {
@@ -71,7 +88,7 @@ impl RequestStore {
         };
         if let Some(stored) = known {
             if stored.fingerprint == fingerprint {
-                Counters::add(&counters.duplicates, 1);
+                self.staged.duplicates += 1;
                 return Ok((stored.seq, true));
             }
             Counters::add(&counters.refused, 1);
