@@ -65,6 +65,11 @@ impl Folder {
             sync_parents(&**files, dir)?;
             tables.create(dir)?;
             write_version(&**files, dir)?;
+        } else {
+            // An earlier start may have ended, or failed, before the last name was on disk.
+            files
+                .sync_dir(dir)
+                .map_err(|e| StoreError::io("sync", dir, e))?;
         }
         Ok(Self {
             journal,

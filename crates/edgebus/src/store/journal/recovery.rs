@@ -56,6 +56,9 @@ pub(in crate::store) fn recover(
     sealed: Lsn,
     mut apply: impl FnMut(&GroupHeader, Bytes) -> Result<(), StoreError>,
 ) -> Result<Recovered, StoreError> {
+    files
+        .sync_dir(dir)
+        .map_err(|e| StoreError::io("sync", dir, e))?;
     let names = files
         .list(dir)
         .map_err(|e| StoreError::io("list", dir, e))?;
