@@ -154,7 +154,8 @@ impl Segments {
     /// power cut must not bring this one back without the one behind it.
     fn free(&self, files: &dyn Files, dir: &Path, number: u64) -> Result<(), StoreError> {
         let path = dir.join(segment::file_name(number));
-        let spare = (self.state.lock().spares.len() < SPARES).then(|| self.next_spare_path(dir));
+        let wanted = self.state.lock().spares.len() < SPARES;
+        let spare = wanted.then(|| self.next_spare_path(dir));
         match &spare {
             Some(spare) => files
                 .rename(&path, spare)
@@ -165,7 +166,7 @@ impl Segments {
         }
         files
             .sync_dir(dir)
-            .map_err(|e| StoreError::io("sync", dir, e))?;
+            .map_err(|e| StoreError::sync(dir, e))?;
         self.state.lock().used.pop_front();
         if let Some(path) = spare {
             let file = open(files, &path, OpenMode::Existing)?;
