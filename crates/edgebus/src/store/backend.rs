@@ -31,8 +31,9 @@ impl StorageBackend for FileBackend {
         }
     }
 
+    /// The kind of the error goes, so that a failed sync is never taken for a full disk.
     fn sync_data(&self) -> io::Result<()> {
-        self.0.sync()
+        self.0.sync().map_err(io::Error::other)
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {

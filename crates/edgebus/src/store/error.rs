@@ -85,6 +85,16 @@ impl StoreError {
         }
     }
 
+    /// A sync that failed while the store is open. Never taken for a full disk, whatever the
+    /// operating system calls it: the bytes it did not write are forgotten, and a second sync lies.
+    pub(crate) fn sync(path: &Path, source: io::Error) -> Self {
+        Self::Io {
+            action: "sync",
+            path: path.to_owned(),
+            source,
+        }
+    }
+
     pub(crate) fn corrupt(path: &Path, detail: impl Into<String>) -> Self {
         Self::Corrupt {
             path: path.to_owned(),

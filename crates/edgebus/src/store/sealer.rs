@@ -7,7 +7,7 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Instant;
 
 use edgebus_core::Lsn;
@@ -93,6 +93,9 @@ impl Sealer {
     fn try_step(&mut self) -> Result<SealStep, StoreError> {
         if self.database.is_none() {
             self.reopen()?;
+            if self.database.is_none() {
+                return Ok(SealStep::Full);
+            }
         }
         if !self.maintained {
             self.maintained = true;
@@ -108,18 +111,11 @@ impl Sealer {
             return Ok(SealStep::Worked);
         }
         if self.generations.needs_filter() {
-            let keys = self.shared.keys;
-            let Self {
-                generations,
-                database,
-                tables,
-                ..
-            } = self;
-            if let Some(database) = database {
-                generations
-                    .rebuild_filter(database, &keys)
-                    .map_err(|e| StoreError::redb("read", &tables.path, e))?;
-            }
+            let mut generations = self.generations.clone();
+            generations
+                .rebuild_filter(self.database(), &self.shared.keys)
+                .map_err(|e| StoreError::redb("read", &self.tables.path, e))?;
+            self.generations = generations;
             self.publish(None)?;
             return Ok(SealStep::Worked);
         }
@@ -146,10 +142,7 @@ impl Sealer {
     }
 
     fn write(&mut self, overlay: &Overlay) -> Result<(), redb::Error> {
-        let Some(database) = &self.database else {
-            return Ok(());
-        };
-        let mut txn = database.begin_write()?;
+        let mut txn = self.database().begin_write()?;
         txn.set_quick_repair(true);
         write_requests(&txn, overlay)?;
         let mut ids: Vec<(([u8; 16], u32), StoredId)> = overlay
@@ -168,13 +161,9 @@ impl Sealer {
     }
 
     /// Lets readers see the tables as they are now, and takes a sealed overlay away.
-    /// Returns the view that was replaced.
-    fn publish(&self, sealed: Option<&Arc<Overlay>>) -> Result<Weak<Sealed>, StoreError> {
-        let Some(database) = &self.database else {
-            return Ok(Weak::new());
-        };
+    fn publish(&self, sealed: Option<&Arc<Overlay>>) -> Result<(), StoreError> {
         let view = Sealed::open(
-            database,
+            self.database(),
             &self.tables.path,
             &self.generations,
             self.shared.keys,
@@ -185,13 +174,19 @@ impl Sealer {
         let old_overlay = sealed.and_then(|_| state.closed.pop_front());
         drop(state);
         // Freed outside the lock, as that can take a while.
-        let replaced = Arc::downgrade(&old_view);
         drop((old_view, old_overlay));
-        Ok(replaced)
+        Ok(())
+    }
+
+    fn database(&self) -> &Database {
+        self.database
+            .as_ref()
+            .expect("a step goes on only with the file open")
     }
 
     /// After a full disk redb refuses everything until the file is opened anew. What was not
-    /// sealed is still in the overlays and in the journal.
+    /// sealed is still in the overlays and in the journal. Closing waits for reads in progress and
+    /// refuses later ones, so no reader of the old views sees a page that is used again.
     fn reopen(&mut self) -> Result<(), StoreError> {
         self.database = None;
         let database = match self.tables.open() {
@@ -204,13 +199,7 @@ impl Sealer {
         self.generations = Generations::load(&database, ids_max)
             .map_err(|e| StoreError::redb("read", &self.tables.path, e))?;
         self.database = Some(database);
-        let replaced = self.publish(None)?;
-        // The new database does not know of readers of the old one, so they have to be gone
-        // before it reuses a page. They hold a view for the length of one call only.
-        while replaced.strong_count() > 0 {
-            std::thread::yield_now();
-        }
-        Ok(())
+        self.publish(None)
     }
 }
 

@@ -113,7 +113,7 @@ impl TablesFile {
                     }
                     _ => StoreError::io("open", path, error),
                 })?;
-        file.sync().map_err(|e| StoreError::io("sync", path, e))?;
+        file.sync().map_err(|e| StoreError::sync(path, e))?;
         file.drop_cache()
             .map_err(|e| StoreError::io("drop from memory", path, e))?;
         if file.len().map_err(|e| StoreError::io("measure", path, e))? == 0 {
