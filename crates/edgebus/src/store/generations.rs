@@ -61,10 +61,10 @@ impl Generations {
         let name = id_table_name(last);
         let table: IdTable<'_> = TableDefinition::new(&name);
         let open_count = txn.open_table(table)?.len()?;
-        if open_count == 0 {
-            if let Some(open) = list.last_mut() {
-                open.filter = Some(new_filter(ids_max));
-            }
+        if open_count == 0
+            && let Some(open) = list.last_mut()
+        {
+            open.filter = Some(new_filter(ids_max));
         }
         Ok(Self {
             list,

@@ -77,7 +77,7 @@ impl IdFilter {
 
     /// A filter from the bytes of [`IdFilter::to_bytes`]; `None` when they are none.
     pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let whole = !bytes.is_empty() && bytes.len() % (WORDS_PER_BLOCK * 8) == 0;
+        let whole = !bytes.is_empty() && bytes.len().is_multiple_of(WORDS_PER_BLOCK * 8);
         let word = |chunk: &[u8]| {
             let mut word = [0; 8];
             word.copy_from_slice(chunk);

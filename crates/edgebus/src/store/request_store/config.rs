@@ -60,7 +60,7 @@ impl StoreConfig {
         // The filter over them is held in memory: 125 MB.
         const IDS_PER_GENERATION_MAX: u64 = 100_000_000;
         let largest = self.record.payload_bytes_max as u64 + BESIDE_PAYLOAD_BYTES;
-        let problem = if self.segment_bytes % (16 * 1024) != 0 {
+        let problem = if !self.segment_bytes.is_multiple_of(16 * 1024) {
             "segment_bytes must be a multiple of 16 KiB"
         } else if self.segment_bytes / 4 < largest {
             "segment_bytes must be at least four times payload_bytes_max and 32 KiB"
