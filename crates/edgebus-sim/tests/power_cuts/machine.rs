@@ -3,6 +3,8 @@
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::available_parallelism;
 use std::time::Duration;
 
 use edgebus::store::{SealStep, Sealer, StageError};
@@ -11,10 +13,10 @@ use edgebus_sim::{SimClock, SimDisk, SimRng};
 
 use crate::model::{CONSUMERS, Change, Model, Request, name};
 
-pub const DIR: &str = "/srv/edgebus/data";
+pub(crate) const DIR: &str = "/srv/edgebus/data";
 
 /// A store that seals, recycles segments and begins new tables of ids every few requests.
-pub fn small_config() -> StoreConfig {
+pub(crate) fn small_config() -> StoreConfig {
     let mut config = StoreConfig::default();
     config.segment_bytes = 160 * 1024;
     config.record.payload_bytes_max = 4 * 1024;
@@ -27,50 +29,124 @@ pub fn small_config() -> StoreConfig {
     config
 }
 
-/// Runs a test for many seeds, or for the one in `EDGEBUS_SEED`.
-pub fn for_seeds(test: &str, seeds: std::ops::Range<u64>, run: impl Fn(u64)) {
-    let one = std::env::var("EDGEBUS_SEED").ok();
-    let one = one.map(|seed| seed.parse::<u64>().expect("EDGEBUS_SEED is a number"));
-    let seeds = one.map_or(seeds, |seed| seed..seed + 1);
-    for seed in seeds {
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| run(seed))) {
-            eprintln!(
-                "seed {seed} failed; again: EDGEBUS_SEED={seed} cargo test -p edgebus-sim --test power_cuts {test}"
-            );
-            resume_unwind(panic);
+/// Runs a test for seeds 0 to `count`, or as many as `EDGEBUS_SEEDS` says, or for the one in
+/// `EDGEBUS_SEED`, on all processors. Returns what they met, added up.
+pub(crate) fn for_seeds(test: &str, count: u64, run: impl Fn(u64) -> Met + Sync) -> Met {
+    let number = |name| {
+        std::env::var(name)
+            .ok()
+            .map(|text| text.parse().expect(name))
+    };
+    let seeds = match (number("EDGEBUS_SEED"), number("EDGEBUS_SEEDS")) {
+        (Some(seed), _) => seed..seed + 1,
+        (None, count_wanted) => 0..count_wanted.unwrap_or(count),
+    };
+    let next = AtomicU64::new(seeds.start);
+    let work = || {
+        let mut met = Met::default();
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds.end {
+                return met;
+            }
+            match catch_unwind(AssertUnwindSafe(|| run(seed))) {
+                Ok(more) => met.add(&more),
+                Err(panic) => {
+                    eprintln!(
+                        "seed {seed} failed; again: EDGEBUS_SEED={seed} cargo test -p edgebus-sim --test power_cuts {test}"
+                    );
+                    resume_unwind(panic);
+                }
+            }
         }
+    };
+    let threads = available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let mut met = Met::default();
+        for thread in threads {
+            met.add(&thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        }
+        met
+    })
+}
+
+/// What a run met: one that never met a tear proves nothing about tears.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Met {
+    /// Starts that found a torn group.
+    pub(crate) torn_tails: u64,
+    /// Starts at which what was unsure was there, and was not.
+    pub(crate) unsure_kept: u64,
+    pub(crate) unsure_lost: u64,
+    /// Starts that failed.
+    pub(crate) failed_starts: u64,
+    /// Requests acknowledged.
+    pub(crate) acked: u64,
+    /// Overlays sealed.
+    pub(crate) seals: u64,
+    /// Refusals for want of room.
+    pub(crate) refused_full: u64,
+    /// Steps of the sealer that found the disk full.
+    pub(crate) sealer_full: u64,
+}
+
+impl Met {
+    fn add(&mut self, more: &Self) {
+        self.torn_tails += more.torn_tails;
+        self.unsure_kept += more.unsure_kept;
+        self.unsure_lost += more.unsure_lost;
+        self.failed_starts += more.failed_starts;
+        self.acked += more.acked;
+        self.seals += more.seals;
+        self.refused_full += more.refused_full;
+        self.sealer_full += more.sealer_full;
     }
 }
 
 /// Disk and clock, which outlive a power cut, and what the store acknowledged.
-pub struct Machine {
-    pub disk: SimDisk,
-    pub clock: SimClock,
-    pub config: StoreConfig,
-    pub acked: Model,
+pub(crate) struct Machine {
+    pub(crate) disk: SimDisk,
+    pub(crate) clock: SimClock,
+    pub(crate) config: StoreConfig,
+    pub(crate) acked: Model,
     /// Asked for and not acknowledged: the next start decides.
-    pub unsure: Vec<Change>,
+    pub(crate) unsure: Vec<Change>,
+    pub(crate) met: Met,
 }
 
 /// One opening of the store.
-pub struct Life {
-    pub store: RequestStore,
+pub(crate) struct Life {
+    pub(crate) store: RequestStore,
     /// `None` when the store seals by itself after each commit.
-    pub sealer: Option<Sealer>,
+    pub(crate) sealer: Option<Sealer>,
+}
+
+impl Life {
+    /// A store that seals by itself, or with a sealer of its own.
+    pub(crate) fn new(mut store: RequestStore, rng: &mut SimRng) -> Self {
+        let sealer = if rng.chance(0.7) {
+            store.take_sealer()
+        } else {
+            None
+        };
+        Self { store, sealer }
+    }
 }
 
 impl Machine {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self {
             disk: SimDisk::new(seed),
             clock: SimClock::new(1_700_000_000_000),
             config: small_config(),
             acked: Model::default(),
             unsure: Vec::new(),
+            met: Met::default(),
         }
     }
 
-    pub fn open(&self) -> Result<RequestStore, StoreError> {
+    pub(crate) fn open(&self) -> Result<RequestStore, StoreError> {
         RequestStore::open_with(
             Path::new(DIR),
             self.config.clone(),
@@ -81,27 +157,32 @@ impl Machine {
 
     /// Opens the store and checks that it holds all that was acknowledged, and of the rest all or
     /// nothing.
-    pub fn start(&mut self) -> Result<RequestStore, StoreError> {
-        let mut store = self.open()?;
+    pub(crate) fn start(&mut self) -> Result<RequestStore, StoreError> {
+        let mut store = self.open().inspect_err(|_| self.met.failed_starts += 1)?;
+        self.met.torn_tails += u64::from(store.torn_tail().is_some());
         self.check(&mut store);
         Ok(store)
     }
 
     /// See [`Machine::start`].
-    pub fn check(&mut self, store: &mut RequestStore) {
+    pub(crate) fn check(&mut self, store: &mut RequestStore) {
         let unsure = std::mem::take(&mut self.unsure);
-        if let Err(without) = self.acked.compare(store) {
-            let more = self.acked.after(&unsure);
-            if let Err(with) = more.compare(store) {
-                panic!("{without}; and if the unsure {unsure:?} were there: {with}");
+        match self.acked.compare(store) {
+            Ok(()) => self.met.unsure_lost += u64::from(!unsure.is_empty()),
+            Err(without) => {
+                let more = self.acked.after(&unsure);
+                if let Err(with) = more.compare(store) {
+                    panic!("{without}; and if the unsure {unsure:?} were there: {with}");
+                }
+                self.acked = more;
+                self.met.unsure_kept += 1;
             }
-            self.acked = more;
         }
         self.acked.check_look_ups(store);
     }
 
     /// Does something by chance. Fails when the store did; what it was about is then unsure.
-    pub fn act(&mut self, life: &mut Life, rng: &mut SimRng) -> Result<(), StoreError> {
+    pub(crate) fn act(&mut self, life: &mut Life, rng: &mut SimRng) -> Result<(), StoreError> {
         let time_ms = *rng.pick(&[0, 1, 100, 2_000]);
         self.clock.advance(Duration::from_millis(time_ms));
         match rng.below(20) {
@@ -116,14 +197,20 @@ impl Machine {
             }
             15 => self.look(&life.store, rng),
             _ => match &mut life.sealer {
-                Some(sealer) => sealer.step().map(|step| assert_ne!(step, SealStep::Full)),
+                Some(sealer) => sealer.step().map(|step| {
+                    self.met.sealer_full += u64::from(step == SealStep::Full);
+                }),
                 None => Ok(()),
             },
         }
     }
 
     /// Sends a request that is new.
-    pub fn append(&mut self, store: &mut RequestStore, request: Request) -> Result<(), StoreError> {
+    pub(crate) fn append(
+        &mut self,
+        store: &mut RequestStore,
+        request: Request,
+    ) -> Result<(), StoreError> {
         self.unsure = vec![Change::Append(request.clone())];
         let receipt = store.append_request(&request.message())?;
         self.ack();
@@ -157,7 +244,11 @@ impl Machine {
     }
 
     /// Sends several requests as one group, duplicates and other changes among them.
-    pub fn group(&mut self, store: &mut RequestStore, rng: &mut SimRng) -> Result<(), StoreError> {
+    pub(crate) fn group(
+        &mut self,
+        store: &mut RequestStore,
+        rng: &mut SimRng,
+    ) -> Result<(), StoreError> {
         let now = store.clock().now();
         let keys = store.fingerprinter();
         let limits = store.record_limits();
@@ -189,7 +280,7 @@ impl Machine {
         Ok(())
     }
 
-    pub fn set_offset(
+    pub(crate) fn set_offset(
         &mut self,
         store: &mut RequestStore,
         rng: &mut SimRng,
@@ -202,7 +293,7 @@ impl Machine {
         Ok(())
     }
 
-    pub fn dead_letter(
+    pub(crate) fn dead_letter(
         &mut self,
         store: &mut RequestStore,
         rng: &mut SimRng,
@@ -239,11 +330,12 @@ impl Machine {
 
     fn ack(&mut self) {
         self.acked = self.acked.after(&std::mem::take(&mut self.unsure));
+        self.met.acked += 1;
     }
 }
 
 /// A refusal for want of room, or because the store stopped, is an error like any other here.
-pub fn unrefused<T>(staged: Result<T, StageError>) -> Result<T, StoreError> {
+pub(crate) fn unrefused<T>(staged: Result<T, StageError>) -> Result<T, StoreError> {
     staged.map_err(|error| match error {
         StageError::Refused(refusal) => StoreError::Refused(refusal),
         StageError::GroupFull => panic!("the group cannot be full"),

@@ -6,19 +6,19 @@ use std::sync::Arc;
 use edgebus::{ConsumerName, Message, RequestId, RequestStore, Seq};
 use edgebus_sim::SimRng;
 
-pub const CONSUMERS: [&str; 3] = ["till", "kitchen", "audit"];
+pub(crate) const CONSUMERS: [&str; 3] = ["till", "kitchen", "audit"];
 
 /// A request as it was sent.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Request {
-    pub id: RequestId,
-    pub topic: &'static str,
-    pub payload: Arc<[u8]>,
+pub(crate) struct Request {
+    pub(crate) id: RequestId,
+    pub(crate) topic: &'static str,
+    pub(crate) payload: Arc<[u8]>,
 }
 
 impl Request {
     /// A request nobody sent before: of a size and content by chance.
-    pub fn random(rng: &mut SimRng) -> Self {
+    pub(crate) fn random(rng: &mut SimRng) -> Self {
         let mut id = [0; 16];
         rng.fill(&mut id);
         let bytes_max = *rng.pick(&[0, 20, 200, 3_000]);
@@ -34,7 +34,7 @@ impl Request {
     }
 
     /// The same id with other content.
-    pub fn forged(&self) -> Self {
+    pub(crate) fn forged(&self) -> Self {
         let payload = [self.payload.as_ref(), b"!"].concat();
         Self {
             payload: payload.into(),
@@ -42,7 +42,7 @@ impl Request {
         }
     }
 
-    pub fn message(&self) -> Message {
+    pub(crate) fn message(&self) -> Message {
         let topic = self.topic.parse().expect("topic");
         Message::new(self.id, topic, self.payload.to_vec())
     }
@@ -50,7 +50,7 @@ impl Request {
 
 /// A change of state.
 #[derive(Clone, Debug)]
-pub enum Change {
+pub(crate) enum Change {
     Append(Request),
     Offset(&'static str, Seq),
     DeadLetter(&'static str, Seq),
@@ -58,20 +58,20 @@ pub enum Change {
 
 /// Everything a store holds.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Model {
-    pub log: Vec<Request>,
-    pub offsets: BTreeMap<&'static str, Seq>,
-    pub dead: BTreeSet<(&'static str, Seq)>,
+pub(crate) struct Model {
+    pub(crate) log: Vec<Request>,
+    pub(crate) offsets: BTreeMap<&'static str, Seq>,
+    pub(crate) dead: BTreeSet<(&'static str, Seq)>,
 }
 
 impl Model {
     /// The last sequence number.
-    pub fn last_seq(&self) -> Seq {
+    pub(crate) fn last_seq(&self) -> Seq {
         Seq(self.log.len() as u64)
     }
 
     /// With these changes done.
-    pub fn after(&self, changes: &[Change]) -> Self {
+    pub(crate) fn after(&self, changes: &[Change]) -> Self {
         let mut model = self.clone();
         for change in changes {
             match change {
@@ -88,7 +88,7 @@ impl Model {
     }
 
     /// Why a store does not hold exactly this; `Ok` when it does.
-    pub fn compare(&self, store: &RequestStore) -> Result<(), String> {
+    pub(crate) fn compare(&self, store: &RequestStore) -> Result<(), String> {
         let mut seq = Seq(0);
         for entry in store.replay_from(Seq(1)) {
             let entry = entry.map_err(|error| format!("replay after seq {seq}: {error}"))?;
@@ -125,7 +125,7 @@ impl Model {
     }
 
     /// Checks the look-ups that [`Model::compare`] leaves out: every id and every dead letter.
-    pub fn check_look_ups(&self, store: &mut RequestStore) {
+    pub(crate) fn check_look_ups(&self, store: &mut RequestStore) {
         let reader = store.reader();
         for (seq, request) in (1..).map(Seq).zip(&self.log) {
             let found = reader.find(request.id, Default::default()).expect("find");
@@ -140,6 +140,6 @@ impl Model {
     }
 }
 
-pub fn name(consumer: &str) -> ConsumerName {
+pub(crate) fn name(consumer: &str) -> ConsumerName {
     consumer.parse().expect("consumer name")
 }
