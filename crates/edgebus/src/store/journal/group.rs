@@ -10,9 +10,11 @@
 //! 48  u64  wall clock, unix milliseconds
 //! 56  u32  operations
 //! 60  u32  bytes of operations
-//! 64       operations, then zeros up to a multiple of 4 KiB
+//! 64       operations, then zeros up to 16 bytes before a multiple of 4 KiB
+//!     8    the first half of the salt
+//!     u64  first lsn
 //! ```
-//! Salt and lsn are in the header so that a group of which some sectors are missing can be told
+//! Salt and lsn stand at both ends so that a group of which some sectors are missing can be told
 //! from what an earlier use of the segment left there.
 
 use edgebus_core::Lsn;
@@ -21,6 +23,8 @@ use edgebus_core::Lsn;
 pub(in crate::store) const BLOCK_BYTES: usize = 4096;
 /// Bytes before the operations.
 pub(super) const HEADER_BYTES: usize = 64;
+/// Bytes behind the padding.
+pub(super) const FOOTER_BYTES: usize = 16;
 const MAGIC: [u8; 4] = *b"EBG1";
 
 /// The header of a group.
@@ -36,7 +40,7 @@ pub(in crate::store) struct GroupHeader {
 
 /// Bytes on disk of a group with that many bytes of operations.
 pub(super) fn padded_bytes(ops_bytes: usize) -> u64 {
-    (HEADER_BYTES + ops_bytes).next_multiple_of(BLOCK_BYTES) as u64
+    (HEADER_BYTES + ops_bytes + FOOTER_BYTES).next_multiple_of(BLOCK_BYTES) as u64
 }
 
 impl GroupHeader {
@@ -55,7 +59,8 @@ impl GroupHeader {
         out.extend_from_slice(ops);
         let crc = salted_crc(salt, &out[8..]);
         out[4..8].copy_from_slice(&crc.to_le_bytes());
-        out.resize(padded_bytes(ops.len()) as usize, 0);
+        out.resize(padded_bytes(ops.len()) as usize - FOOTER_BYTES, 0);
+        out.extend_from_slice(&footer(salt, self.first_lsn));
     }
 
     /// The last lsn in the group.
@@ -82,19 +87,25 @@ pub(super) enum Found {
 
 /// Looks at a place in a segment. `expected` is the lsn that a group here would start with.
 pub(super) fn look_at(bytes: &[u8], salt: &[u8; 16], expected: Lsn) -> Found {
-    let Some(header) = bytes.get(..HEADER_BYTES) else {
-        return Found::Nothing;
-    };
     if let Some(group) = parse(bytes, salt) {
         return Found::Group(group);
     }
-    let ours = header[8..24] == *salt;
-    let awaited = expected.0 != 0 && header[24..32] == expected.0.to_le_bytes();
-    if ours || awaited {
+    let ours = bytes.get(8..24) == Some(salt);
+    let awaited = bytes.get(24..32) == Some(&expected.0.to_le_bytes());
+    let footer = footer(salt, expected);
+    let ends = bytes.chunks(BLOCK_BYTES).any(|block| block.ends_with(&footer));
+    if ours || awaited || ends {
         Found::Torn
     } else {
         Found::Nothing
     }
+}
+
+fn footer(salt: &[u8; 16], first_lsn: Lsn) -> [u8; FOOTER_BYTES] {
+    let mut footer = [0; FOOTER_BYTES];
+    footer[..8].copy_from_slice(&salt[..8]);
+    footer[8..].copy_from_slice(&first_lsn.0.to_le_bytes());
+    footer
 }
 
 /// The group that starts the bytes, if a whole one with a right checksum does.
@@ -119,9 +130,16 @@ pub(super) fn parse(bytes: &[u8], salt: &[u8; 16]) -> Option<GroupHeader> {
         op_count: u32_at(56),
         ops_bytes: u32_at(60),
     };
-    let body = bytes.get(8..HEADER_BYTES + group.ops_bytes as usize)?;
-    let whole = salted_crc(salt, body).to_le_bytes() == header[4..8];
-    (whole && group.op_count > 0).then_some(group)
+    let end = HEADER_BYTES + group.ops_bytes as usize;
+    let body = bytes.get(8..end)?;
+    let (padding, last) = bytes
+        .get(end..group.disk_bytes())?
+        .split_at(group.disk_bytes() - end - FOOTER_BYTES);
+    let whole = group.op_count > 0
+        && salted_crc(salt, body).to_le_bytes() == header[4..8]
+        && padding.iter().all(|byte| *byte == 0)
+        && *last == footer(salt, group.first_lsn);
+    whole.then_some(group)
 }
 
 fn salted_crc(salt: &[u8; 16], bytes: &[u8]) -> u32 {
@@ -150,7 +168,7 @@ mod tests {
 
     #[test]
     fn group_is_padded_to_blocks_and_comes_back() {
-        for len in [1, 4032, 4033, 9000] {
+        for len in [1, 4016, 4017, 9000] {
             let (header, bytes) = group(&vec![1; len]);
             assert_eq!(bytes.len() % BLOCK_BYTES, 0);
             assert_eq!(bytes.len(), header.disk_bytes());
@@ -159,12 +177,22 @@ mod tests {
     }
 
     #[test]
-    fn any_flipped_bit_up_to_the_padding_reads_as_torn() {
+    fn any_flipped_bit_reads_as_torn() {
         let (_, bytes) = group(b"some operations");
-        for bit in 0..(HEADER_BYTES + 15) * 8 {
+        for bit in 0..bytes.len() * 8 {
             let mut flipped = bytes.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
             assert_eq!(look_at(&flipped, &SALT, Lsn(5)), Found::Torn, "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn group_without_any_one_of_its_sectors_reads_as_torn() {
+        let (_, bytes) = group(&vec![1; 9000]);
+        for sector in bytes.chunks(512).enumerate().map(|(at, _)| at * 512) {
+            let mut torn = bytes.clone();
+            torn[sector..sector + 512].fill(0xa5);
+            assert_eq!(look_at(&torn, &SALT, Lsn(5)), Found::Torn, "byte {sector}");
         }
     }
 

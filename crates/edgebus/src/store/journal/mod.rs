@@ -29,8 +29,8 @@ pub(super) use recovery::recover;
 pub(super) use segments::Segments;
 
 use super::StoreError;
-use crate::files::{File, Files};
-use group::{BLOCK_BYTES, HEADER_BYTES, padded_bytes};
+use crate::files::{File, Files, OpenMode};
+use group::{BLOCK_BYTES, FOOTER_BYTES, HEADER_BYTES, padded_bytes};
 use segment::SegmentHeader;
 
 /// Writes groups. Owned by the one thread that writes.
@@ -88,7 +88,7 @@ impl Journal {
 
     /// Most bytes of operations in one group: a quarter of a segment with header and padding.
     pub(super) fn group_bytes_max(&self) -> usize {
-        (self.segment_bytes / 4) as usize - HEADER_BYTES
+        (self.segment_bytes / 4) as usize - HEADER_BYTES - FOOTER_BYTES
     }
 
     /// Makes room for a group of that many bytes of operations, with a new segment if need be.
@@ -179,10 +179,16 @@ impl Journal {
         self.files
             .sync_dir(&self.dir)
             .map_err(io("sync the folder of"))?;
+        // Opened again by the name it is known by, so that a trace of the process shows what is
+        // written where.
+        let file = self
+            .files
+            .open(&path, OpenMode::Existing)
+            .map_err(io("open"))?;
         self.segments.open_active(number, first_lsn);
         self.next_number += 1;
         self.active = Some(Active {
-            file: spare.file,
+            file,
             path,
             salt: header.salt,
             offset: BLOCK_BYTES as u64,
