@@ -140,6 +140,12 @@ impl Refusal {
     }
 }
 
+/// As much of a text as a message quotes: what is wrong with it may be its length.
+pub(crate) fn start_of(text: &str) -> &str {
+    let (end, _) = text.char_indices().nth(64).unwrap_or((text.len(), ' '));
+    &text[..end]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

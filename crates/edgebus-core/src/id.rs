@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use uuid::Uuid;
 
-use crate::code::{Code, Refusal};
+use crate::code::{Code, Refusal, start_of};
 use crate::topic::Topic;
 
 /// The name a client gives to one request, so that asking twice is harmless: a UUID.
@@ -57,7 +57,8 @@ impl FromStr for RequestId {
                 Refusal::new(
                     Code::BadId,
                     format!(
-                        "request id {text:?} is no UUID: write it as 8-4-4-4-12 hexadecimal digits"
+                        "request id {:?} is no UUID: write it as 8-4-4-4-12 hexadecimal digits",
+                        start_of(text)
                     ),
                 )
             })
@@ -147,7 +148,8 @@ impl FromStr for ConsumerName {
             Err(Refusal::new(
                 Code::BadConsumer,
                 format!(
-                    "consumer name {text:?} is not allowed: use 1 to {} characters out of A-Z a-z 0-9 _ - .",
+                    "consumer name {:?} is not allowed: use 1 to {} characters out of A-Z a-z 0-9 _ - .",
+                    start_of(text),
                     Self::MAX_BYTES
                 ),
             ))

@@ -21,7 +21,7 @@
 use bytes::Bytes;
 use prost::Message as _;
 
-use crate::code::{Code, Refusal};
+use crate::code::{Code, Refusal, start_of};
 use crate::id::RequestId;
 use crate::message::{Kind, Message};
 use crate::topic::{Topic, check_topic};
@@ -176,6 +176,8 @@ impl Record {
         if self.meta_bytes().is_empty() {
             return Ok(());
         }
+        // Fields that are not known here count as well.
+        check_meta_bytes(self.meta_len())?;
         check_meta(&self.meta()?)
     }
 
@@ -324,17 +326,23 @@ fn check_meta(meta: &RecordMeta) -> Result<(), Refusal> {
         if !fits || !name.iter().all(|b| b.is_ascii_graphic() && *b != b'=') {
             return bad(format!(
                 "header name {:?} is not allowed: use 1 to 128 visible ASCII characters without '='",
-                header.name
+                start_of(&header.name)
             ));
         }
     }
-    if meta.encoded_len() > META_BYTES_MAX {
-        return bad(format!(
-            "source, target, correlation id and headers take {} bytes, more than {META_BYTES_MAX}",
-            meta.encoded_len()
-        ));
+    check_meta_bytes(meta.encoded_len())
+}
+
+fn check_meta_bytes(len: usize) -> Result<(), Refusal> {
+    if len <= META_BYTES_MAX {
+        return Ok(());
     }
-    Ok(())
+    Err(Refusal::new(
+        Code::BadHeader,
+        format!(
+            "source, target, correlation id and headers take {len} bytes, more than {META_BYTES_MAX}"
+        ),
+    ))
 }
 
 #[cfg(test)]
@@ -377,6 +385,26 @@ mod tests {
         }
     }
 
+    /// A foreign client may write fields that are skipped here, and a record of its own making.
+    #[test]
+    fn meta_part_over_the_limit_is_refused_whatever_is_in_it() {
+        let record = Record::encode(&message(b""), &RecordLimits::default()).expect("fits");
+        let mut unknown = vec![0xfa, 0x07, 0x80, 0x80, 0x01];
+        unknown.resize(5 + META_BYTES_MAX, b'x');
+        let mut bytes = record.as_bytes().to_vec();
+        let meta_len = record.meta_len() + unknown.len();
+        bytes[10..12].copy_from_slice(&(meta_len as u16).to_le_bytes());
+        bytes.extend_from_slice(&unknown);
+        let crc = crc32c::crc32c(&bytes[4..]);
+        bytes[..4].copy_from_slice(&crc.to_le_bytes());
+        let record = Record::split_from(&mut bytes.into()).expect("lengths are right");
+        assert!(record.meta().is_ok(), "it can be read");
+        let refusal = record
+            .verify(&RecordLimits::default())
+            .expect_err("too long");
+        assert_eq!(refusal.code, Code::BadHeader);
+    }
+
     #[test]
     fn payload_over_the_limit_is_refused_by_code() {
         let limits = RecordLimits {
@@ -406,6 +434,9 @@ mod tests {
                 .code,
             Code::BadHeader
         );
+        let long_name = message(b"").header("\u{1}".repeat(META_BYTES_MAX), "");
+        let refusal = Record::encode(&long_name, &limits).expect_err("name");
+        assert!(refusal.message.len() < 1024, "a refusal stays small");
         let long = message(b"").header("a", "x".repeat(META_BYTES_MAX));
         assert_eq!(
             Record::encode(&long, &limits).expect_err("too long").code,

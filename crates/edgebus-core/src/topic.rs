@@ -10,7 +10,7 @@ use std::str::FromStr;
 
 use bytes::Bytes;
 
-use crate::code::{Code, Refusal};
+use crate::code::{Code, Refusal, start_of};
 
 /// Longest topic or pattern, in bytes.
 pub const TOPIC_BYTES_MAX: usize = 255;
@@ -183,8 +183,9 @@ impl FromStr for TopicPattern {
             Err(Refusal::new(
                 Code::BadPattern,
                 format!(
-                    "pattern {text:?} is not allowed: use a topic in which a whole token may be '*', \
-                     and the last may be '>'"
+                    "pattern {:?} is not allowed: use a topic in which a whole token may be '*', \
+                     and the last may be '>'",
+                    start_of(text)
                 ),
             ))
         }

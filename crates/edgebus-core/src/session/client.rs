@@ -76,7 +76,10 @@ impl<S, Q> ClientSession<S, Q> {
         let tag = self.next_query;
         self.next_query += 1;
         self.queries.insert(tag, waiter);
-        Frame::Query { tag, query }
+        Frame::Query {
+            tag,
+            query: (&query).into(),
+        }
     }
 
     /// Sends that are not decided yet.
@@ -99,6 +102,9 @@ impl<S, Q> ClientSession<S, Q> {
                 refusal,
             } => return Err(refusal),
             Frame::Welcome(welcome) if !self.opened => {
+                if welcome.version != PROTOCOL_VERSION {
+                    return Err(wrong_version(welcome.version));
+                }
                 self.opened = true;
                 tell(Event::Opened(welcome));
             }
@@ -163,6 +169,16 @@ impl<S, Q> ClientSession<S, Q> {
 }
 
 #[cold]
+fn wrong_version(version: u32) -> Refusal {
+    Refusal::new(
+        Code::WrongVersion,
+        format!(
+            "the server speaks protocol version {version}, this client {PROTOCOL_VERSION}: update the older one"
+        ),
+    )
+}
+
+#[cold]
 fn breach(what: &str) -> Refusal {
     Refusal::new(Code::UnexpectedFrame, what.to_owned())
 }
@@ -184,8 +200,12 @@ mod tests {
     fn opened() -> ClientSession<u32, u32> {
         let (mut session, _) = ClientSession::open("c", "s");
         let mut events = 0;
+        let welcome = Welcome {
+            version: PROTOCOL_VERSION,
+            ..Welcome::default()
+        };
         session
-            .on_frame(Frame::Welcome(Welcome::default()), |_| events += 1)
+            .on_frame(Frame::Welcome(welcome), |_| events += 1)
             .expect("welcome");
         assert_eq!(events, 1);
         session
@@ -228,6 +248,19 @@ mod tests {
             session.send(vec![record()], [13]),
             Frame::Send { first_tag: 3, .. }
         ));
+    }
+
+    #[test]
+    fn welcome_of_another_version_is_refused() {
+        let (mut session, _) = ClientSession::<u32, u32>::open("c", "s");
+        let welcome = Welcome {
+            version: PROTOCOL_VERSION + 1,
+            ..Welcome::default()
+        };
+        let refusal = session
+            .on_frame(Frame::Welcome(welcome), |_| {})
+            .expect_err("not spoken");
+        assert_eq!(refusal.code, Code::WrongVersion);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use crate::code::{Code, Refusal};
 use crate::query::Query;
 use crate::record::{Record, RecordLimits};
 use crate::wire::control::{Hello, Welcome};
-use crate::wire::{FRAME_BYTES_MAX, Frame, PROTOCOL_VERSION, ReceiptRange};
+use crate::wire::{FRAME_BYTES_MAX, Frame, PROTOCOL_VERSION, ReceiptRange, TAG_CONNECTION};
 
 /// What a server allows on a connection.
 #[derive(Clone, Copy, Debug)]
@@ -95,7 +95,17 @@ impl ServerSession {
         }
         match frame {
             Frame::Send { first_tag, records } => self.on_send(first_tag, records),
-            Frame::Query { tag, query } => Ok(Step::Query { tag, query }),
+            Frame::Query {
+                tag: TAG_CONNECTION,
+                ..
+            } => Err(unexpected(
+                "the tag of a question stands for the connection",
+            )),
+            // A question that makes no sense is refused alone: sends are on their way beside it.
+            Frame::Query { tag, query } => Ok(match query.try_into() {
+                Ok(query) => Step::Query { tag, query },
+                Err(refusal) => Step::Reply(Frame::Error { tag, refusal }),
+            }),
             Frame::Ping { token } => Ok(Step::Reply(Frame::Pong { token })),
             Frame::Pong { .. } => Ok(Step::Nothing),
             Frame::Hello(_) => Err(unexpected("Hello is said once")),
@@ -186,7 +196,9 @@ fn unexpected(what: &str) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Message, RequestId};
+    use crate::query::LogQuery;
+    use crate::wire::control::{WireLogQuery, WireQuery};
+    use crate::{Message, RequestId, Seq};
 
     fn hello(min: u32, max: u32) -> Frame {
         Frame::Hello(Hello {
@@ -250,6 +262,43 @@ mod tests {
         assert_eq!(refused.len(), 1);
         assert_eq!(refused[0].tag, 6);
         assert!(matches!(&refused[0].result, Err(refusal) if refusal.code == Code::RecordCorrupt));
+    }
+
+    #[test]
+    fn question_that_makes_no_sense_is_refused_by_its_tag_and_nothing_ends() {
+        let mut log = LogQuery::from(Seq(1));
+        log.limit = 0;
+        let nothing = WireQuery::default();
+        let pattern = WireQuery {
+            log: Some(WireLogQuery {
+                topic: Some("a.>.b".into()),
+                limit: 1,
+                page_bytes: 1,
+                ..WireLogQuery::default()
+            }),
+            ..WireQuery::default()
+        };
+        let short_id = WireQuery {
+            by_id: Some("12".into()),
+            ..WireQuery::default()
+        };
+        let cases = [
+            (WireQuery::from(&Query::Log(log)), Code::BadQuery),
+            (nothing, Code::BadQuery),
+            (pattern, Code::BadPattern),
+            (short_id, Code::BadQuery),
+        ];
+        let mut session = open();
+        for (query, code) in cases {
+            let step = session.on_frame(Frame::Query { tag: 7, query });
+            let Ok(Step::Reply(Frame::Error { tag: 7, refusal })) = step else {
+                panic!("{step:?}")
+            };
+            assert_eq!(refusal.code, code);
+        }
+        let query = (&Query::Stats).into();
+        let tag = TAG_CONNECTION;
+        assert!(session.on_frame(Frame::Query { tag, query }).is_err());
     }
 
     #[test]

@@ -71,31 +71,43 @@ impl From<WireError> for Refusal {
     }
 }
 
-/// A question; exactly one field is set.
+/// A question, as it came; exactly one field is set. What makes no sense is found out by the
+/// session, so that it is refused by its tag and nothing else is lost.
 #[derive(Clone, PartialEq, prost::Message)]
-pub(super) struct WireQuery {
+pub struct WireQuery {
+    /// A page of the log.
     #[prost(message, optional, tag = "1")]
     pub log: Option<WireLogQuery>,
+    /// The request with this id: 16 bytes.
     #[prost(bytes = "bytes", optional, tag = "2")]
     pub by_id: Option<bytes::Bytes>,
+    /// The server's figures.
     #[prost(bool, tag = "3")]
     pub stats: bool,
 }
 
+/// Which stored requests to read, as it came; see [`LogQuery`].
 #[derive(Clone, PartialEq, prost::Message)]
-pub(super) struct WireLogQuery {
+pub struct WireLogQuery {
+    /// The first sequence number to look at.
     #[prost(uint64, tag = "1")]
     pub from: u64,
+    /// The last one.
     #[prost(uint64, optional, tag = "2")]
     pub to: Option<u64>,
+    /// Received at or after, unix milliseconds.
     #[prost(uint64, optional, tag = "3")]
     pub from_time_ms: Option<u64>,
+    /// Received before or at, unix milliseconds.
     #[prost(uint64, optional, tag = "4")]
     pub to_time_ms: Option<u64>,
+    /// A topic pattern.
     #[prost(string, optional, tag = "5")]
     pub topic: Option<String>,
+    /// Most requests in the page.
     #[prost(uint32, tag = "6")]
     pub limit: u32,
+    /// Bytes after which the page is closed.
     #[prost(uint32, tag = "7")]
     pub page_bytes: u32,
 }

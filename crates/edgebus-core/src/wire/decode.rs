@@ -95,7 +95,7 @@ fn decode_body(kind: u8, mut body: Bytes) -> Result<Frame, Refusal> {
             let tag = take_u64(&mut body)?;
             Ok(Frame::Query {
                 tag,
-                query: prost_body::<WireQuery>(body)?.try_into()?,
+                query: prost_body::<WireQuery>(body)?,
             })
         }
         kind::PAGE => {

@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, BytesMut};
 
-use super::control::{WireError, WireQuery};
+use super::control::WireError;
 use super::{Frame, HEADER_BYTES, ReceiptRange, kind};
 
 /// Appends a frame to a buffer.
@@ -49,7 +49,7 @@ fn encode_body(frame: &Frame, out: &mut BytesMut) -> u8 {
         }
         Frame::Query { tag, query } => {
             out.put_u64_le(*tag);
-            put_prost(kind::QUERY, &WireQuery::from(query), out)
+            put_prost(kind::QUERY, query, out)
         }
         Frame::Page { tag, page } => {
             out.put_u64_le(*tag);

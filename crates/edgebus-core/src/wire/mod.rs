@@ -19,9 +19,9 @@ pub use decode::Decoder;
 pub use encode::encode;
 
 use crate::code::Refusal;
-use crate::query::{LogPage, Query, Stats};
+use crate::query::{LogPage, Stats};
 use crate::record::Record;
-use control::{Hello, Welcome};
+use control::{Hello, Welcome, WireQuery};
 
 /// Bytes before the body.
 pub const HEADER_BYTES: usize = 12;
@@ -60,8 +60,8 @@ pub enum Frame {
     Query {
         /// Names the question in its answer.
         tag: u64,
-        /// What is asked.
-        query: Query,
+        /// What is asked, unchecked.
+        query: WireQuery,
     },
     /// Answer to a question about the log.
     Page {

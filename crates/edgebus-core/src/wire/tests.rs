@@ -8,7 +8,7 @@ use super::*;
 use crate::entry::{Entry, Envelope};
 use crate::id::{RequestId, Scope, Seq};
 use crate::message::Message;
-use crate::query::LogQuery;
+use crate::query::{LogQuery, Query};
 use crate::record::RecordLimits;
 use crate::{Code, Refusal};
 
@@ -63,15 +63,15 @@ fn every_frame() -> Vec<Frame> {
         Frame::Error { tag: 4, refusal },
         Frame::Query {
             tag: 5,
-            query: Query::Log(log),
+            query: (&Query::Log(log)).into(),
         },
         Frame::Query {
             tag: 5,
-            query: Query::ById(RequestId::from_bytes([5; 16])),
+            query: (&Query::ById(RequestId::from_bytes([5; 16]))).into(),
         },
         Frame::Query {
             tag: 5,
-            query: Query::Stats,
+            query: (&Query::Stats).into(),
         },
         Frame::Page {
             tag: 6,
