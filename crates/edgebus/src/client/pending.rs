@@ -26,7 +26,11 @@ impl SendWaiter {
     /// Tells the outcome. Whoever waited may have gone, which changes nothing.
     pub(super) fn tell(self, outcome: Outcome) {
         match self {
-            Self::One(waiter, _permit) => drop(waiter.send(outcome)),
+            Self::One(waiter, permit) => {
+                // First the room in the window, so that whoever waited finds it.
+                drop(permit);
+                let _ = waiter.send(outcome);
+            }
             Self::InBatch(batch, index) => batch.tell(index, outcome),
         }
     }
@@ -41,7 +45,7 @@ struct BatchState {
     outcomes: Vec<Option<Outcome>>,
     left: usize,
     done: Option<oneshot::Sender<Vec<Outcome>>>,
-    _permit: Option<OwnedSemaphorePermit>,
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Batch {
@@ -54,7 +58,7 @@ impl Batch {
             outcomes: (0..count).map(|_| None).collect(),
             left: count,
             done: Some(done),
-            _permit: permit,
+            permit,
         };
         (Arc::new(Self(Mutex::new(state))), outcomes)
     }
@@ -68,6 +72,7 @@ impl Batch {
                 .into_iter()
                 .flatten()
                 .collect();
+            state.permit = None;
             if let Some(done) = state.done.take() {
                 let _ = done.send(outcomes);
             }

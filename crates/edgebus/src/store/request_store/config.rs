@@ -27,8 +27,8 @@ pub struct StoreConfig {
     pub disk_free_bytes_min: u64,
     /// Memory redb may take to cache pages.
     pub cache_bytes: usize,
-    /// Request ids in one table, after which the next table is begun. In one flat table random
-    /// ids collapse to a tenth of their speed at ten million; in tables of a million they do not.
+    /// Request ids in one table, after which the next table is begun. Larger tables make random ids
+    /// slower, as each of them touches a page; smaller ones make more filters to ask.
     pub ids_per_generation: u64,
     /// How large a request may be.
     pub record: RecordLimits,
@@ -46,7 +46,7 @@ impl Default for StoreConfig {
             seal_after: Duration::from_secs(30),
             disk_free_bytes_min: 64 * MIB,
             cache_bytes: 32 * MIB as usize,
-            ids_per_generation: 1_000_000,
+            ids_per_generation: 128 * 1024,
             record: RecordLimits::default(),
         }
     }
