@@ -1,0 +1,263 @@
+//! What can be typed: the tree of commands and options.
+//!
+//! Values are parsed here, once; a command never sees text that is no topic, id or URL. A value
+//! that is refused keeps the code of its refusal (see [`crate::error::usage`]).
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::FalseyValueParser;
+use clap_complete::Shell;
+use edgebus::{Code, Refusal, RequestId, ServerUrl, Topic, TopicPattern};
+
+use crate::bench;
+use crate::time::Position;
+
+/// A durable message bus for edge servers.
+#[derive(Debug, clap::Parser)]
+#[command(name = "edgebus", version, disable_help_subcommand = true)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    #[command(flatten)]
+    pub(crate) global: Global,
+}
+
+/// What every command understands.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Global {
+    /// The server to talk to [default: tcp://127.0.0.1:7411]
+    #[arg(long, global = true, value_name = "URL", env = "EDGEBUS_SERVER")]
+    pub(crate) server: Option<ServerUrl>,
+    /// Print JSON, one object a line
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Run the server
+    Serve(ServeOptions),
+    /// Store a request, or a file of them; done when they are on the server's disk
+    Send(SendOptions),
+    /// Look at what is stored
+    Log(LogOptions),
+    /// Print everything stored from some point on
+    Replay(ReplayOptions),
+    /// Show the server's figures
+    Stats(StatsOptions),
+    /// Tell whether the server takes requests
+    Health,
+    /// Measure
+    Bench(bench::Options),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ServeOptions {
+    /// The data folder; made if it is missing
+    #[arg(long, value_name = "DIR", default_value = "./edgebus-data")]
+    pub(crate) data: PathBuf,
+    /// Where to listen; port 0 takes a free one. Can be given more than once
+    #[arg(long, value_name = "URL", default_value = "tcp://127.0.0.1:7411")]
+    pub(crate) listen: Vec<ServerUrl>,
+    /// Where to answer HTTP (/healthz, /readyz), for example 127.0.0.1:7480
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) http: Option<SocketAddr>,
+    /// Let other machines connect without encryption
+    #[arg(long, env = "EDGEBUS_INSECURE", value_parser = FalseyValueParser::new())]
+    pub(crate) insecure: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct SendOptions {
+    /// What the request is about, for example orders.created
+    pub(crate) topic: Topic,
+    /// The content; `-`, or none, for standard input
+    #[arg(allow_negative_numbers = true)]
+    pub(crate) payload: Option<OsString>,
+    /// The request's id, to be able to ask again; a new one if not given
+    #[arg(long, value_name = "UUID")]
+    pub(crate) id: Option<RequestId>,
+    /// A header that travels along. Can be given more than once
+    #[arg(long = "header", value_name = "NAME=VALUE", value_parser = parse_header)]
+    pub(crate) headers: Vec<(String, String)>,
+    /// How long after being stored it may still be started, for example 30s
+    #[arg(long, value_name = "DURATION", value_parser = parse_expires)]
+    pub(crate) expires: Option<Duration>,
+    /// Most requests on their way at a time
+    #[arg(long, value_name = "REQUESTS", default_value_t = 1024,
+          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) window: u32,
+    /// Send each line of a file of JSON lines as a request; `-` for standard input
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["payload", "id"])]
+    pub(crate) file: Option<PathBuf>,
+    /// The field of each line that holds its id: a UUID, or any value that is unique in the topic
+    #[arg(long, value_name = "NAME", requires = "file",
+          conflicts_with_all = ["payload", "id"])]
+    pub(crate) id_field: Option<String>,
+    /// Keeps equal values of different origin apart
+    #[arg(
+        long,
+        value_name = "NAME",
+        requires = "id_field",
+        default_value = "default"
+    )]
+    pub(crate) id_namespace: String,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct LogOptions {
+    #[command(subcommand)]
+    pub(crate) command: LogCommand,
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum LogCommand {
+    /// List stored requests
+    Ls(ListOptions),
+    /// Show one stored request
+    Get(GetOptions),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ListOptions {
+    /// The first to look at: a sequence number, a time (RFC 3339), or how long ago (-1h)
+    #[arg(long, value_name = "SEQ|TIME", allow_hyphen_values = true)]
+    pub(crate) from: Option<Position>,
+    #[command(flatten)]
+    pub(crate) range: RangeOptions,
+    /// Most requests to list
+    #[arg(long, value_name = "REQUESTS", default_value_t = 100,
+          value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) limit: u64,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ReplayOptions {
+    /// The first to print: a sequence number, a time (RFC 3339), or how long ago (-1h)
+    #[arg(long, value_name = "SEQ|TIME", allow_hyphen_values = true)]
+    pub(crate) from: Position,
+    #[command(flatten)]
+    pub(crate) range: RangeOptions,
+}
+
+/// Which stored requests, beside the first.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RangeOptions {
+    /// The last to look at: a sequence number, a time (RFC 3339), or how long ago (-1h)
+    #[arg(long, value_name = "SEQ|TIME", allow_hyphen_values = true)]
+    pub(crate) to: Option<Position>,
+    /// Only topics that match, for example orders.* or sensors.>
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) topic: Option<TopicPattern>,
+    #[command(flatten)]
+    pub(crate) folder: FolderOptions,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct GetOptions {
+    /// Its sequence number or its request id
+    #[arg(value_name = "SEQ|UUID")]
+    pub(crate) key: Key,
+    #[command(flatten)]
+    pub(crate) folder: FolderOptions,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct StatsOptions {
+    /// Again every two seconds, with rates, until interrupted
+    #[arg(long, conflicts_with = "data")]
+    pub(crate) watch: bool,
+    #[command(flatten)]
+    pub(crate) folder: FolderOptions,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct FolderOptions {
+    /// Read this data folder instead of asking a server; no server may run on it
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+}
+
+/// What names one stored request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Key {
+    Seq(edgebus::Seq),
+    Id(RequestId),
+}
+
+impl std::str::FromStr for Key {
+    type Err = Refusal;
+
+    fn from_str(text: &str) -> Result<Self, Refusal> {
+        match text.parse() {
+            Ok(seq) => Ok(Self::Seq(edgebus::Seq(seq))),
+            Err(_) => text.parse().map(Self::Id),
+        }
+    }
+}
+
+fn parse_header(text: &str) -> Result<(String, String), Refusal> {
+    text.split_once('=')
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .ok_or_else(|| {
+            let message = format!("header {text:?} has no '=': write NAME=VALUE");
+            Refusal::new(Code::BadHeader, message)
+        })
+}
+
+fn parse_expires(text: &str) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text).map_err(|e| e.to_string())?;
+    // 0 ms would mean: never.
+    if duration < Duration::from_millis(1) {
+        return Err("it must be 1 ms or more".to_owned());
+    }
+    Ok(duration)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::*;
+
+    #[test]
+    fn the_tree_of_commands_is_sound() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn server_and_json_may_stand_after_any_command() {
+        for line in [
+            "edgebus log ls --server tcp://h:1 --json",
+            "edgebus --server tcp://h:1 --json stats",
+            "edgebus send t p --json --server tcp://h:1",
+        ] {
+            let args = Args::try_parse_from(line.split(' ')).expect(line);
+            assert!(args.global.json, "{line}");
+            assert_eq!(args.global.server.expect(line).authority(), "h:1");
+        }
+    }
+
+    #[test]
+    fn an_id_for_a_whole_file_is_a_usage_error() {
+        let id = "00000000-0000-7000-8000-000000000000";
+        let line = format!("edgebus send t --file f --id {id}");
+        assert!(Args::try_parse_from(line.split(' ')).is_err());
+    }
+
+    #[test]
+    fn a_key_is_a_number_or_an_id() {
+        assert!(matches!("7".parse(), Ok(Key::Seq(edgebus::Seq(7)))));
+        let id = "00000000-0000-7000-8000-000000000000";
+        assert!(matches!(id.parse(), Ok(Key::Id(_))));
+        assert_eq!("x".parse::<Key>().expect_err("no key").code, Code::BadId);
+    }
+}

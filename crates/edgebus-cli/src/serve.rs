@@ -1,0 +1,202 @@
+//! `edgebus serve`: opens the store, listens, and stops without losing anything.
+//!
+//! Invariants: when it says that it listens, it does. If one part cannot start, none stays. What
+//! was accepted is answered and sealed before a clean exit; a second signal does not wait for that,
+//! which loses nothing that was acknowledged.
+
+use std::io::IsTerminal;
+use std::path::Path;
+use std::time::Duration;
+
+use edgebus::{BusState, Code, MessageBus, Refusal, RequestStore, Server, ServerConfig};
+use serde::Serialize;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tracing_subscriber::EnvFilter;
+
+use crate::args::ServeOptions;
+use crate::error::{CliError, INTERRUPTED, USAGE};
+use crate::http::{self, Health};
+use crate::output;
+
+/// Threads for connections; the engine and the sealer have their own.
+const WORKERS: usize = 2;
+
+/// How long connections may take to end once the server stops.
+const STOP_TIME: Duration = Duration::from_secs(10);
+
+/// `edgebus serve …`.
+pub(crate) fn run(options: ServeOptions, json: bool) -> Result<(), CliError> {
+    start_logging()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .enable_all()
+        .build()
+        .map_err(|e| CliError::io("start", Path::new("the runtime"), e))?;
+    let served = runtime.block_on(serve(&options, json));
+    // A connection that would not end does not keep the process.
+    runtime.shutdown_background();
+    served
+}
+
+fn start_logging() -> Result<(), CliError> {
+    let filter = match std::env::var("EDGEBUS_LOG") {
+        Ok(filter) => EnvFilter::try_new(&filter).map_err(|error| {
+            let message = format!(
+                "EDGEBUS_LOG={filter:?} is no filter ({error}): write info, or edgebus=debug"
+            );
+            CliError::with_status(Refusal::new(Code::BadConfig, message), USAGE)
+        })?,
+        Err(_) => EnvFilter::new("info"),
+    };
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
+    Ok(())
+}
+
+async fn serve(options: &ServeOptions, json: bool) -> Result<(), CliError> {
+    // Before anything is opened, so that a signal meanwhile is not the end of it.
+    let stopping = watch_signals()?;
+    let http = match options.http {
+        Some(address) => Some(http::bind(address, options.insecure).await?),
+        None => None,
+    };
+    let store = RequestStore::open(&options.data)?;
+    if let Some(torn) = store.torn_tail() {
+        tracing::warn!(
+            segment = %torn.segment.display(),
+            offset = torn.offset,
+            copy = %torn.copy.display(),
+            "a power cut or crash tore the last write, which nobody was told is stored; its bytes were copied"
+        );
+    }
+    let bus = MessageBus::start(store)?;
+    let mut config = ServerConfig::default();
+    config.listen.clone_from(&options.listen);
+    config.insecure = options.insecure;
+    let server = match Server::bind(bus.clone(), config).await {
+        Ok(server) => server,
+        Err(error) => {
+            bus.shutdown().await;
+            return Err(error.into());
+        }
+    };
+    announce(options, &server, http.as_ref(), json);
+    tracing::info!(data = %options.data.display(), last_seq = bus.stats().last_seq, "running");
+    if let Some(listener) = http {
+        let health = Health {
+            bus: bus.state(),
+            stopping: stopping.clone(),
+        };
+        tokio::spawn(http::serve(listener, health));
+    }
+    let stop = Stop {
+        bus: bus.clone(),
+        stopping,
+    };
+    let ended = async {
+        stop.clone().wait().await;
+        tokio::time::sleep(STOP_TIME).await;
+    };
+    tokio::select! {
+        () = server.run(stop.clone().wait()) => {}
+        () = ended => tracing::warn!("some connections would not end and were cut"),
+    }
+    match bus.shutdown().await {
+        BusState::Poisoned(reason) => {
+            let message = format!(
+                "the store stopped after an I/O error ({reason}): mend the cause and start again; all that \
+                 was acknowledged is kept"
+            );
+            Err(Refusal::new(Code::Poisoned, message).into())
+        }
+        _ => {
+            tracing::info!("stopped; everything is sealed");
+            Ok(())
+        }
+    }
+}
+
+/// Becomes true with the first signal; the second ends the process at once.
+fn watch_signals() -> Result<watch::Receiver<bool>, CliError> {
+    let on = |kind| signal(kind).map_err(|e| CliError::io("watch", Path::new("signals"), e));
+    let mut interrupt = on(SignalKind::interrupt())?;
+    let mut terminate = on(SignalKind::terminate())?;
+    let (sender, stopping) = watch::channel(false);
+    tokio::spawn(async move {
+        next(&mut interrupt, &mut terminate).await;
+        tracing::info!("stopping; a second signal ends the process at once");
+        sender.send_replace(true);
+        next(&mut interrupt, &mut terminate).await;
+        std::process::exit(i32::from(INTERRUPTED));
+    });
+    Ok(stopping)
+}
+
+async fn next(interrupt: &mut Signal, terminate: &mut Signal) {
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
+/// Why the server is to stop: a signal, or a store that has stopped.
+#[derive(Clone)]
+struct Stop {
+    bus: MessageBus,
+    stopping: watch::Receiver<bool>,
+}
+
+impl Stop {
+    async fn wait(mut self) {
+        let mut state = self.bus.state();
+        // An error would mean that the other end is gone, which ends the waiting as well.
+        tokio::select! {
+            _ = self.stopping.wait_for(|stopping| *stopping) => {}
+            _ = state.wait_for(|state| *state != BusState::Running) => {}
+        }
+    }
+}
+
+/// What a script waits for.
+#[derive(Serialize)]
+struct Ready {
+    listening: Vec<String>,
+    http: Option<String>,
+    data: String,
+}
+
+fn announce(options: &ServeOptions, server: &Server, http: Option<&TcpListener>, json: bool) {
+    let http = http.and_then(|listener| listener.local_addr().ok());
+    let ready = Ready {
+        listening: server.urls().iter().map(ToString::to_string).collect(),
+        http: http.map(|address| format!("http://{address}")),
+        data: options.data.display().to_string(),
+    };
+    let printed = match json {
+        true => output::line(&ready),
+        false => {
+            let lines: Vec<String> = ready
+                .listening
+                .iter()
+                .chain(&ready.http)
+                .map(|url| {
+                    let version = env!("CARGO_PKG_VERSION");
+                    format!(
+                        "edgebus {version} listening on {url}, data in {}",
+                        ready.data
+                    )
+                })
+                .collect();
+            output::text(&lines.join("\n"))
+        }
+    };
+    if printed.is_err() {
+        // Nobody waits for it, and the server runs all the same.
+        tracing::debug!("stdout cannot be written");
+    }
+}

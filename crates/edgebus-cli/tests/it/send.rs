@@ -1,0 +1,89 @@
+//! One request: its receipt, its id, and what is said when there is no receipt.
+
+use crate::support::{Place, Server, cut_after_first_send, run};
+
+const ID: &str = "01890000-0000-7000-8000-000000000001";
+
+#[test]
+fn a_receipt_is_printed_for_people_and_for_programs() {
+    let place = Place::new();
+    let server = Server::start(&place);
+    let first = server.run(&["send", "t", "a", "--id", ID]).expect(0);
+    assert_eq!(first.stdout, format!("stored {ID} as seq 1\n"));
+    let again = server.run(&["send", "t", "a", "--id", ID]).expect(0);
+    assert_eq!(again.stdout, format!("already stored {ID} as seq 1\n"));
+    let json = server
+        .run(&["send", "t", "a", "--id", ID, "--json"])
+        .expect(0);
+    let object = format!("{{\"request_id\":\"{ID}\",\"seq\":1,\"duplicate\":true}}\n");
+    assert_eq!(json.stdout, object);
+    assert_eq!((first.stderr + &again.stderr + &json.stderr).as_str(), "");
+}
+
+#[test]
+fn the_payload_comes_from_the_command_line_or_from_stdin_byte_for_byte() {
+    let place = Place::new();
+    let server = Server::start(&place);
+    server.run(&["send", "t", "-1"]).expect(0);
+    server
+        .run_with_input(&["send", "t", "-"], b"a\nb\r\n")
+        .expect(0);
+    server.run_with_input(&["send", "t"], b"\x00\xff").expect(0);
+    server.run(&["send", "t"]).expect(0);
+    let rows = server.rows();
+    assert_eq!(rows[0]["payload"], "-1");
+    assert_eq!(rows[1]["payload"], "a\nb\r\n");
+    assert_eq!(rows[2]["payload_base64"], "AP8=");
+    assert_eq!(rows[2].get("payload"), None);
+    assert_eq!(rows[3]["payload"], "");
+}
+
+#[test]
+fn headers_travel_along() {
+    let place = Place::new();
+    let server = Server::start(&place);
+    let headers = ["--header", "a=1", "--header", "b=x=y", "--header", "a=2"];
+    let args = [&["send", "t", "p", "--expires", "30s"], &headers[..]].concat();
+    server.run(&args).expect(0);
+    let expected = serde_json::json!({ "a": ["1", "2"], "b": "x=y" });
+    assert_eq!(server.rows()[0]["headers"], expected);
+}
+
+#[test]
+fn a_server_that_is_not_there_is_exit_3() {
+    // Port 1 is reserved, and nothing listens there.
+    let args = ["send", "t", "p", "--server", "tcp://127.0.0.1:1"];
+    let failed = run(&args).expect(3);
+    assert!(failed.stderr.contains("(disconnected)"), "{failed:?}");
+    let failed = run(&[&args[..], &["--json"]].concat()).expect(3);
+    assert_eq!(failed.last_error()["error"]["code"], "disconnected");
+    assert_eq!(failed.stdout, "");
+}
+
+#[test]
+fn a_lost_answer_is_exit_4_and_asking_again_with_the_printed_id_tells() {
+    for deliver in [true, false] {
+        let place = Place::new();
+        let server = Server::start(&place);
+        let url = cut_after_first_send(&server, deliver);
+        let lost = run(&["send", "t", "p", "--json", "--server", &url]).expect(4);
+        let error = lost.last_error();
+        assert_eq!(error["error"]["code"], "unknown");
+        let id = error["request_id"].as_str().expect("an id");
+        let again = server
+            .run(&["send", "t", "p", "--json", "--id", id])
+            .expect(0);
+        assert_eq!(again.json()[0]["duplicate"], deliver);
+        assert_eq!(server.rows().len(), 1);
+    }
+}
+
+#[test]
+fn a_lost_answer_names_the_id_for_people_too() {
+    let place = Place::new();
+    let server = Server::start(&place);
+    let url = cut_after_first_send(&server, false);
+    let lost = run(&["send", "t", "p", "--id", ID, "--server", &url]).expect(4);
+    assert!(lost.stderr.contains(ID), "{lost:?}");
+    assert!(lost.stderr.contains("same id"), "{lost:?}");
+}
