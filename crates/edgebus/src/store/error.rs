@@ -105,6 +105,15 @@ impl StoreError {
     /// A redb error on the file with the tables.
     pub(crate) fn redb(action: &'static str, path: &Path, error: impl Into<redb::Error>) -> Self {
         match error.into() {
+            // Not a database at all, or one that ends too early.
+            redb::Error::Io(source)
+                if matches!(
+                    source.kind(),
+                    io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
+                ) =>
+            {
+                Self::corrupt(path, format!("cannot {action} it: {source}"))
+            }
             redb::Error::Io(source) => Self::io(action, path, source),
             // The sealer met an error that is being dealt with: a full disk, as any other stops
             // the store before this can be seen.

@@ -6,8 +6,8 @@
 //! late, so that one lost redb commit is still recoverable.
 
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use edgebus_core::Lsn;

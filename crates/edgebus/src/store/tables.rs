@@ -81,7 +81,7 @@ impl TablesFile {
             .map_err(|e| StoreError::io("create", &temporary, e))?;
         let database = self
             .builder()
-            .create_with_backend(FileBackend(file.clone()));
+            .create_with_backend(FileBackend::released(file.clone()));
         let database = database.map_err(|e| StoreError::redb("create", &temporary, e))?;
         fill_new(&database).map_err(|e| StoreError::redb("fill", &temporary, e))?;
         database
@@ -97,12 +97,32 @@ impl TablesFile {
             .map_err(|e| StoreError::io("sync", dir, e))
     }
 
-    /// Opens the file, reading what is on disk and not what memory holds of it.
+    /// Opens the file anew, for reading and writing.
+    ///
+    /// # Errors
+    /// As [`TablesFile::look`].
+    pub(super) fn open(&self) -> Result<Database, StoreError> {
+        let (database, backend) = self.look()?;
+        self.release(&backend)?;
+        Ok(database)
+    }
+
+    /// Lets a database from [`TablesFile::look`] write.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub(super) fn release(&self, backend: &FileBackend) -> Result<(), StoreError> {
+        let released = backend.release();
+        released.map_err(|error| StoreError::io("write", &self.path, error))
+    }
+
+    /// Opens the file, reading what is on disk and not what memory holds of it. Nothing is written
+    /// to it before it is released.
     ///
     /// # Errors
     /// [`StoreError::Corrupt`] when it is missing or unreadable, or what the operating system
     /// says.
-    pub(super) fn open(&self) -> Result<Database, StoreError> {
+    pub(super) fn look(&self) -> Result<(Database, FileBackend), StoreError> {
         let path = &self.path;
         let file =
             self.files
@@ -120,18 +140,13 @@ impl TablesFile {
             // redb would take an empty file for a new one.
             return Err(StoreError::corrupt(path, "the file is empty"));
         }
+        let backend = FileBackend::held(file);
         // A damaged file can make redb panic; here that is one more way to be unreadable.
-        let open = std::panic::AssertUnwindSafe(|| {
-            self.builder()
-                .create_with_backend(FileBackend(file.clone()))
-        });
-        match std::panic::catch_unwind(open) {
-            Ok(database) => database.map_err(|e| StoreError::redb("open", path, e)),
-            Err(_) => Err(StoreError::corrupt(
-                path,
-                "redb cannot make sense of the file",
-            )),
-        }
+        let open = || self.builder().create_with_backend(backend.clone());
+        let database = std::panic::catch_unwind(std::panic::AssertUnwindSafe(open))
+            .map_err(|_| StoreError::corrupt(path, "redb cannot make sense of the file"))?
+            .map_err(|e| StoreError::redb("open", path, e))?;
+        Ok((database, backend))
     }
 
     fn builder(&self) -> redb::Builder {

@@ -93,7 +93,9 @@ pub(super) fn look_at(bytes: &[u8], salt: &[u8; 16], expected: Lsn) -> Found {
     let ours = bytes.get(8..24) == Some(salt);
     let awaited = bytes.get(24..32) == Some(&expected.0.to_le_bytes());
     let footer = footer(salt, expected);
-    let ends = bytes.chunks(BLOCK_BYTES).any(|block| block.ends_with(&footer));
+    let ends = bytes
+        .chunks(BLOCK_BYTES)
+        .any(|block| block.ends_with(&footer));
     if ours || awaited || ends {
         Found::Torn
     } else {

@@ -12,7 +12,7 @@
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use edgebus_core::Lsn;
+use edgebus_core::{Lsn, Refusal};
 
 use super::group::{BLOCK_BYTES, Found, GroupHeader, HEADER_BYTES, look_at, parse};
 use super::segment::{self, SegmentHeader};
@@ -38,8 +38,6 @@ pub(in crate::store) struct Recovered {
     pub(in crate::store) segments: Segments,
     /// The number for the next segment.
     pub(in crate::store) next_number: u64,
-    /// The last lsn in the journal; 0 when it is empty.
-    pub(in crate::store) last_lsn: Lsn,
     /// Store time and wall clock of the last group; 0 when there is none.
     pub(in crate::store) last_times_ms: (u64, u64),
     pub(in crate::store) torn: Option<TornTail>,
@@ -54,7 +52,7 @@ pub(in crate::store) fn recover(
     dir: &Path,
     segment_bytes: u64,
     sealed: Lsn,
-    mut apply: impl FnMut(&GroupHeader, Bytes) -> Result<(), StoreError>,
+    mut apply: impl FnMut(&GroupHeader, Bytes) -> Result<(), Refusal>,
 ) -> Result<Recovered, StoreError> {
     files
         .sync_dir(dir)
@@ -67,6 +65,10 @@ pub(in crate::store) fn recover(
         .filter_map(|name| segment::parse_name(name))
         .collect();
     numbers.sort_unstable();
+    let is_missing = |pair: &&[u64]| pair[0] + 1 != pair[1];
+    if let Some(pair) = numbers.windows(2).find(is_missing) {
+        return Err(missing(dir, pair[0] + 1));
+    }
 
     let mut scan = Scan {
         sealed,
@@ -80,6 +82,11 @@ pub(in crate::store) fn recover(
         Some(number) => Some(read_segment(files, dir, *number)?),
         None => None,
     };
+    if let Some(oldest) = &header
+        && oldest.header.first_lsn > sealed.next()
+    {
+        return Err(missing(dir, oldest.header.number.saturating_sub(1)));
+    }
     while let Some(segment) = header.take() {
         header = match following.next() {
             Some(number) => Some(read_segment(files, dir, *number)?),
@@ -91,6 +98,19 @@ pub(in crate::store) fn recover(
             &mut apply,
         )?;
     }
+    let last_lsn = Lsn(scan.next_lsn.map_or(0, |next| next.0 - 1));
+    if last_lsn < sealed {
+        let detail =
+            format!("the journal ends at lsn {last_lsn}, the tables hold changes up to {sealed}");
+        return Err(match scan.torn {
+            Some(torn) => StoreError::corrupt(
+                &torn.segment,
+                format!("byte {}: the group cannot be read: {detail}", torn.offset),
+            ),
+            None => StoreError::corrupt(dir, detail),
+        });
+    }
+    // Up to here nothing was changed.
     let torn = match scan.torn.take() {
         Some(torn) => Some(keep_aside(files, dir, &names, torn)?),
         None => None,
@@ -98,10 +118,14 @@ pub(in crate::store) fn recover(
     Ok(Recovered {
         segments: Segments::open(files, dir, segment_bytes, scan.used, &names)?,
         next_number: numbers.last().map_or(1, |last| last + 1),
-        last_lsn: Lsn(scan.next_lsn.map_or(0, |next| next.0 - 1)),
         last_times_ms: scan.last_times_ms,
         torn,
     })
+}
+
+fn missing(dir: &Path, number: u64) -> StoreError {
+    let path = dir.join(segment::file_name(number));
+    StoreError::corrupt(&path, "the segment is missing, and newer ones are there")
 }
 
 struct Segment {
@@ -156,20 +180,14 @@ impl Scan {
         &mut self,
         segment: &Segment,
         next_first: Option<Lsn>,
-        apply: &mut impl FnMut(&GroupHeader, Bytes) -> Result<(), StoreError>,
+        apply: &mut impl FnMut(&GroupHeader, Bytes) -> Result<(), Refusal>,
     ) -> Result<(), StoreError> {
         let Segment {
             path,
             header,
             bytes,
         } = segment;
-        let first = header.first_lsn;
-        let awaited = self.next_lsn.unwrap_or(first.min(self.sealed.next()));
-        if first != awaited {
-            let detail = format!("the segment starts at lsn {first}, lsn {awaited} is missing");
-            return Err(StoreError::corrupt(path, detail));
-        }
-        let mut next = first;
+        let mut next = header.first_lsn;
         let mut offset = BLOCK_BYTES;
         let end = loop {
             match look_at(&bytes[offset.min(bytes.len())..], &header.salt, next) {
@@ -177,7 +195,10 @@ impl Scan {
                     next = group.last_lsn().next();
                     if group.last_lsn() > self.sealed {
                         let start = offset + HEADER_BYTES;
-                        apply(&group, bytes.slice(start..start + group.ops_bytes as usize))?;
+                        let ops = bytes.slice(start..start + group.ops_bytes as usize);
+                        apply(&group, ops).map_err(|refusal| {
+                            StoreError::corrupt(path, format!("byte {offset}: {}", refusal.message))
+                        })?;
                     }
                     self.last_times_ms = (group.store_time_ms, group.wall_ms);
                     offset += group.disk_bytes();

@@ -154,7 +154,10 @@ impl Segments {
     /// power cut must not bring this one back without the one behind it.
     fn free(&self, files: &dyn Files, dir: &Path, number: u64) -> Result<(), StoreError> {
         let path = dir.join(segment::file_name(number));
-        let wanted = self.state.lock().spares.len() < SPARES;
+        let len = open(files, &path, OpenMode::Existing)?.len();
+        let len = len.map_err(|e| StoreError::io("measure", &path, e))?;
+        // Another size: of a store that was configured otherwise, or cut off.
+        let wanted = len == self.segment_bytes && self.state.lock().spares.len() < SPARES;
         let spare = wanted.then(|| self.next_spare_path(dir));
         match &spare {
             Some(spare) => files
@@ -164,9 +167,7 @@ impl Segments {
                 .remove(&path)
                 .map_err(|e| StoreError::io("remove", &path, e))?,
         }
-        files
-            .sync_dir(dir)
-            .map_err(|e| StoreError::sync(dir, e))?;
+        files.sync_dir(dir).map_err(|e| StoreError::sync(dir, e))?;
         self.state.lock().used.pop_front();
         if let Some(path) = spare {
             let file = open(files, &path, OpenMode::Existing)?;

@@ -38,7 +38,7 @@ impl RequestStore {
         let folder = Folder::open(&files, dir, config.cache_bytes)?;
         let tables = folder.tables.clone();
         let redb = |e| StoreError::redb("read", &tables.path, e);
-        let database = tables.open()?;
+        let (database, backend) = tables.look()?;
         let keys = load_keys(&database).map_err(redb)?;
         let generations = Generations::load(&database, config.ids_per_generation).map_err(redb)?;
         let sealed = Sealed::open(&database, &tables.path, &generations, keys).map_err(redb)?;
@@ -51,19 +51,12 @@ impl RequestStore {
             config.segment_bytes,
             sealed.lsn,
             |header, ops| {
-                let group = parse_group(ops, header.last_lsn(), overlays.open.last_seq, &keys)
-                    .map_err(|e| StoreError::corrupt(journal, e.message))?;
+                let group = parse_group(ops, header.last_lsn(), overlays.open.last_seq, &keys)?;
                 overlays.apply(group, (header.store_time_ms, header.wall_ms));
                 Ok(())
             },
         )?;
-        if recovered.last_lsn < sealed.lsn && !folder.is_new {
-            let detail = format!(
-                "the journal ends at lsn {}, the tables hold changes up to lsn {}",
-                recovered.last_lsn, sealed.lsn
-            );
-            return Err(StoreError::corrupt(journal, detail));
-        }
+        tables.release(&backend)?;
         let times_ms = if recovered.last_times_ms.0 > sealed.times_ms.0 {
             recovered.last_times_ms
         } else {
