@@ -58,6 +58,12 @@ pub enum StoreError {
         /// What the operating system says.
         source: io::Error,
     },
+    /// The store was closed; its readers find nothing on disk any more.
+    #[error("{} is closed: the store was shut down", path.display())]
+    Closed {
+        /// The file.
+        path: PathBuf,
+    },
     /// An earlier I/O error stopped the store.
     #[error(
         "the store stopped after an I/O error ({reason}): mend the cause and start again; all that was acknowledged is kept"
@@ -115,9 +121,8 @@ impl StoreError {
                 Self::corrupt(path, format!("cannot {action} it: {source}"))
             }
             redb::Error::Io(source) => Self::io(action, path, source),
-            // The sealer met an error that is being dealt with: a full disk, as any other stops
-            // the store before this can be seen.
-            redb::Error::PreviousIo | redb::Error::DatabaseClosed => Self::Full {
+            // Closed, or about to be: after an I/O error redb refuses everything.
+            redb::Error::PreviousIo | redb::Error::DatabaseClosed => Self::Closed {
                 path: path.to_owned(),
             },
             redb::Error::DatabaseAlreadyOpen => Self::DataInUse {
@@ -138,6 +143,7 @@ impl StoreError {
             Self::Full { .. } => Code::StorageFull,
             Self::Corrupt { .. } => Code::Corrupt,
             Self::Io { .. } => Code::Io,
+            Self::Closed { .. } => Code::ShuttingDown,
             Self::Poisoned { .. } => Code::Poisoned,
         }
     }

@@ -21,6 +21,7 @@ mod backend;
 mod block;
 mod error;
 mod folder;
+mod gate;
 mod generations;
 mod ids;
 mod journal;

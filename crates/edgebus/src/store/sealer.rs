@@ -84,7 +84,10 @@ impl Sealer {
         self.shared.check()?;
         let step = self.try_step();
         match step {
-            Err(StoreError::Full { .. }) => self.reopen().map(|()| SealStep::Full),
+            // A reader may have met an I/O error first; opening anew shows whether it lasts.
+            Err(StoreError::Full { .. } | StoreError::Closed { .. }) => {
+                self.reopen().map(|()| SealStep::Full)
+            }
             other => other,
         }
         .inspect_err(|error| self.shared.poison(error.to_string()))
@@ -173,6 +176,7 @@ impl Sealer {
         let old_view = std::mem::replace(&mut state.sealed, Arc::new(view));
         let old_overlay = sealed.and_then(|_| state.closed.pop_front());
         drop(state);
+        self.shared.gate.open();
         // Freed outside the lock, as that can take a while.
         drop((old_view, old_overlay));
         Ok(())
@@ -192,7 +196,10 @@ impl Sealer {
         let database = match self.tables.open() {
             Ok(database) => database,
             // Opening may need room too; the next step tries again.
-            Err(StoreError::Full { .. }) => return Ok(()),
+            Err(StoreError::Full { .. }) => {
+                self.shared.gate.full();
+                return Ok(());
+            }
             Err(error) => return Err(error),
         };
         let ids_max = self.generations.ids_max();
@@ -200,6 +207,13 @@ impl Sealer {
             .map_err(|e| StoreError::redb("read", &self.tables.path, e))?;
         self.database = Some(database);
         self.publish(None)
+    }
+}
+
+impl Drop for Sealer {
+    /// The file is closed with the sealer, so readers need not wait for another view.
+    fn drop(&mut self) {
+        self.shared.gate.close();
     }
 }
 

@@ -13,6 +13,7 @@ use edgebus_core::{ConsumerName, Entry, Lsn, RequestId, Scope, Seq};
 use parking_lot::RwLock;
 
 use super::StoreError;
+use super::gate::Gate;
 use super::ids::Fingerprinter;
 use super::journal::Segments;
 use super::overlay::{Group, Overlay, StoredId};
@@ -25,6 +26,7 @@ pub(super) struct Shared {
     pub(super) segments: Arc<Segments>,
     pub(super) keys: Fingerprinter,
     pub(super) counters: Counters,
+    pub(super) gate: Gate,
     poisoned: OnceLock<String>,
 }
 
@@ -65,6 +67,7 @@ impl Shared {
             segments,
             keys,
             counters: Counters::default(),
+            gate: Gate::default(),
             poisoned: OnceLock::new(),
         }
     }
@@ -91,41 +94,54 @@ impl Shared {
         scope: Scope,
     ) -> Result<Option<StoredId>, StoreError> {
         let key = (*id, scope);
-        let sealed = {
-            let state = self.state.read();
-            let newest_first = state.overlays().rev();
-            if let Some(found) = newest_first
-                .filter_map(|overlay| overlay.ids.get(&key))
-                .next()
-            {
-                return Ok(Some(*found));
+        self.look(|| {
+            let sealed = {
+                let state = self.state.read();
+                let mut newest_first = state.overlays().rev();
+                if let Some(found) = newest_first.find_map(|overlay| overlay.ids.get(&key)) {
+                    return Ok(Some(*found));
+                }
+                state.sealed.clone()
+            };
+            sealed.find(id, scope)
+        })
+    }
+
+    /// Looks something up that may be in the tables.
+    fn look<T>(&self, look: impl FnMut() -> Result<T, StoreError>) -> Result<T, StoreError> {
+        match self.gate.look(look) {
+            Err(StoreError::Closed { path }) => {
+                self.check()?;
+                Err(StoreError::Closed { path })
             }
-            state.sealed.clone()
-        };
-        sealed.find(id, scope)
+            found => found,
+        }
     }
 
     /// The number of the dead letter of a consumer and a request, if it has one.
     pub(super) fn has_dead_letter(&self, consumer: &str, seq: Seq) -> Result<bool, StoreError> {
         let key = (consumer.to_owned(), seq.0);
-        let sealed = {
-            let state = self.state.read();
-            if state
-                .overlays()
-                .any(|overlay| overlay.dead_letter_keys.contains(&key))
-            {
-                return Ok(true);
-            }
-            state.sealed.clone()
-        };
-        Ok(sealed.dead_letter(consumer, seq.0)?.is_some())
+        self.look(|| {
+            let sealed = {
+                let state = self.state.read();
+                let mut overlays = state.overlays();
+                if overlays.any(|overlay| overlay.dead_letter_keys.contains(&key)) {
+                    return Ok(true);
+                }
+                state.sealed.clone()
+            };
+            Ok(sealed.dead_letter(consumer, seq.0)?.is_some())
+        })
     }
 }
 
 impl State {
-    /// The overlays, oldest first.
+    /// The overlays, oldest first, but those that the tables hold already.
     pub(super) fn overlays(&self) -> impl DoubleEndedIterator<Item = &Overlay> {
-        self.closed.iter().map(Arc::as_ref).chain([&self.open])
+        let closed = self.closed.iter().map(Arc::as_ref);
+        closed
+            .filter(|overlay| overlay.last_lsn > self.sealed.lsn)
+            .chain([&self.open])
     }
 
     /// Memory held above the tables, in bytes.
@@ -185,15 +201,17 @@ impl StoreReader {
     /// # Errors
     /// [`StoreError::Corrupt`] or what the operating system says.
     pub fn get_consumer_offset(&self, consumer: &ConsumerName) -> Result<Option<Seq>, StoreError> {
-        let sealed = {
-            let state = self.shared.state.read();
-            let newest_first = state.overlays().rev();
-            if let Some(offset) = newest_first.filter_map(|o| o.offsets.get(consumer)).next() {
-                return Ok(Some(*offset));
-            }
-            state.sealed.clone()
-        };
-        sealed.offset(consumer)
+        self.shared.look(|| {
+            let sealed = {
+                let state = self.shared.state.read();
+                let mut newest_first = state.overlays().rev();
+                if let Some(offset) = newest_first.find_map(|o| o.offsets.get(consumer)) {
+                    return Ok(Some(*offset));
+                }
+                state.sealed.clone()
+            };
+            sealed.offset(consumer)
+        })
     }
 
     /// How many dead letters there are.
@@ -216,12 +234,17 @@ impl StoreReader {
     /// # Errors
     /// [`StoreError::Corrupt`] or what the operating system says.
     pub fn read_log(&self, query: &LogQuery) -> Result<LogPage, StoreError> {
+        self.shared.look(|| self.read_page(query))
+    }
+
+    fn read_page(&self, query: &LogQuery) -> Result<LogPage, StoreError> {
+        // A page of nothing would never come to an end.
+        let limit = query.limit.max(1);
         let mut page = LogPage::default();
         let mut bytes = 0;
         let mut full = |page: &LogPage, entry: &Entry| {
             bytes += entry.as_bytes().len();
-            page.entries.len() >= query.limit
-                || (bytes > query.page_bytes && !page.entries.is_empty())
+            page.entries.len() >= limit || (bytes > query.page_bytes && !page.entries.is_empty())
         };
         let mut at = query.from.max(Seq(1));
         let started = at;
@@ -244,7 +267,7 @@ impl StoreReader {
                 Some(groups) => at = read_tail(&groups, at, last, query, &mut page, &mut full),
             }
             let stuck = at == before;
-            if stuck || page.entries.len() >= query.limit || at.0 - started.0 > SCANNED_PER_PAGE {
+            if stuck || page.entries.len() >= limit || at.0 - started.0 > SCANNED_PER_PAGE {
                 page.next = (at <= last).then_some(at);
                 return Ok(page);
             }
