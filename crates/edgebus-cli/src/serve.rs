@@ -20,8 +20,8 @@ use crate::error::{CliError, INTERRUPTED, USAGE};
 use crate::http::{self, Health};
 use crate::output;
 
-/// Threads for connections; the engine and the sealer have their own.
-const WORKERS: usize = 2;
+/// Most threads for connections.
+const WORKERS_MAX: usize = 8;
 
 /// How long connections may take to end once the server stops.
 const STOP_TIME: Duration = Duration::from_secs(10);
@@ -30,7 +30,7 @@ const STOP_TIME: Duration = Duration::from_secs(10);
 pub(crate) fn run(options: ServeOptions, json: bool) -> Result<(), CliError> {
     start_logging()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(WORKERS)
+        .worker_threads(workers())
         .enable_all()
         .build()
         .map_err(|e| CliError::io("start", Path::new("the runtime"), e))?;
@@ -199,4 +199,10 @@ fn announce(options: &ServeOptions, server: &Server, http: Option<&TcpListener>,
         // Nobody waits for it, and the server runs all the same.
         tracing::debug!("stdout cannot be written");
     }
+}
+
+/// Threads for connections: one core is left to the engine, which has a thread of its own.
+pub(crate) fn workers() -> usize {
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    (cores - 1).clamp(1, WORKERS_MAX)
 }
