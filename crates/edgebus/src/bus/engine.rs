@@ -18,6 +18,9 @@ use crate::store::{Admission, RequestStore, StageError, StoreError};
 /// Bytes after which a group is closed although more is waiting, so that a burst does not make
 /// the first of it wait for all of it.
 const GROUP_BYTES: usize = 1024 * 1024;
+/// Records after which a group is closed: what is refused or a duplicate adds no bytes, and its
+/// senders wait too.
+const GROUP_RECORDS: usize = 16 * 1024;
 /// How often a refusing or blocked store is looked at again.
 const RETRY_EVERY: Duration = Duration::from_millis(100);
 
@@ -45,10 +48,23 @@ pub struct Engine {
     queue: Arc<Queue>,
     /// Decided with the group that is being built.
     decided: Vec<Submission>,
+    decided_records: usize,
     controls: Vec<Decided>,
+    /// The lane whose turn it is; still here after a panic, so that what waits in it is answered.
+    turn: Option<Arc<LaneInner>>,
     /// The submission that did not fit the group; the next group begins with it.
     partial: Option<(Arc<LaneInner>, Submission)>,
     paced_until: Duration,
+}
+
+/// Whether the store refuses new requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refusing {
+    Nothing,
+    /// The disk is full.
+    ForNow,
+    /// The store is poisoned.
+    ForGood,
 }
 
 /// A control operation whose outcome waits for the sync.
@@ -65,7 +81,9 @@ impl Engine {
             store,
             queue,
             decided: Vec::new(),
+            decided_records: 0,
             controls: Vec::new(),
+            turn: None,
             partial: None,
             paced_until: Duration::ZERO,
         }
@@ -74,10 +92,7 @@ impl Engine {
     /// Builds and commits one group.
     pub fn step(&mut self, now: Now) -> Turn {
         self.take_controls(now);
-        let admission = match self.store.admission() {
-            Admission::Paced(_) if now.monotonic < self.paced_until => Admission::Blocked,
-            other => other,
-        };
+        let admission = self.admission(now);
         let appends = admission != Admission::Blocked;
         if appends {
             self.take_appends(now);
@@ -90,16 +105,49 @@ impl Engine {
         if worked {
             return Turn::Worked;
         }
-        if self.queue.is_drained() && self.partial.is_none() {
+        if self.queue.is_drained() && self.partial.is_none() && self.turn.is_none() {
             return Turn::Stopped;
         }
-        let until = if appends {
-            self.store.seal_due_in(now)
+        Turn::Idle {
+            appends,
+            until: self.look_again_in(appends, now),
+        }
+    }
+
+    /// Whether appends are looked at. A store that refuses them is asked in any case: its sealer
+    /// may never make room again, and who waits for that would never be answered.
+    fn admission(&self, now: Now) -> Admission {
+        match self.store.admission() {
+            Admission::Open => Admission::Open,
+            _ if self.refusal() != Refusing::Nothing => Admission::Open,
+            Admission::Paced(_) if now.monotonic < self.paced_until => Admission::Blocked,
+            other => other,
+        }
+    }
+
+    fn look_again_in(&self, appends: bool, now: Now) -> Option<Duration> {
+        let seal_due = self.store.seal_due_in(now);
+        match self.refusal() {
+            // Nothing is sealed any more, so nothing will be due.
+            Refusing::ForGood => None,
+            Refusing::ForNow => Some(seal_due.map_or(RETRY_EVERY, |due| due.min(RETRY_EVERY))),
+            Refusing::Nothing if appends => seal_due,
+            Refusing::Nothing => {
+                let paced = self.paced_until.saturating_sub(now.monotonic);
+                Some(if paced.is_zero() { RETRY_EVERY } else { paced })
+            }
+        }
+    }
+
+    fn refusal(&self) -> Refusing {
+        let stats = self.store.reader().stats();
+        if stats.poisoned {
+            Refusing::ForGood
+        } else if stats.storage_full {
+            Refusing::ForNow
         } else {
-            let paced = self.paced_until.saturating_sub(now.monotonic);
-            Some(if paced.is_zero() { RETRY_EVERY } else { paced })
-        };
-        Turn::Idle { appends, until }
+            Refusing::Nothing
+        }
     }
 
     /// Whether something waits for the sealer.
@@ -169,19 +217,25 @@ impl Engine {
         if let Some((lane, submission)) = self.partial.take() {
             self.stage_submission(lane, submission, now);
         }
-        while self.partial.is_none() && self.store.staged_bytes() < GROUP_BYTES {
-            let Some(lane) = self.queue.next_lane() else {
+        while self.partial.is_none() && !self.is_group_full() {
+            let Some(lane) = self.turn.take().or_else(|| self.queue.next_lane()) else {
                 return;
             };
+            self.turn = Some(lane.clone());
             lane.grant();
             while self.partial.is_none() {
                 let Some(submission) = lane.take() else { break };
                 self.stage_submission(lane.clone(), submission, now);
             }
+            self.turn = None;
             if lane.still_waiting() {
                 self.queue.requeue(lane);
             }
         }
+    }
+
+    fn is_group_full(&self) -> bool {
+        self.store.staged_bytes() >= GROUP_BYTES || self.decided_records >= GROUP_RECORDS
     }
 
     fn stage_submission(&mut self, lane: Arc<LaneInner>, mut submission: Submission, now: Now) {
@@ -203,6 +257,7 @@ impl Engine {
             };
             submission.outcomes.push(outcome);
             submission.records.pop_front();
+            self.decided_records += 1;
         }
         self.decided.push(submission);
     }
@@ -212,6 +267,7 @@ impl Engine {
         let committed = self.store.commit(now);
         let visible = self.store.reader().last_seq();
         let mut decided = std::mem::take(&mut self.decided);
+        self.decided_records = 0;
         let partial = self.partial.as_mut().map(|(_, submission)| submission);
         for submission in decided.iter_mut().chain(partial) {
             if let Err(error) = &committed {

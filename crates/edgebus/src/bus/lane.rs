@@ -10,7 +10,7 @@ use edgebus_core::{Code, Record, Refusal, Scope, Seq};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use super::queue::Queue;
+use super::queue::{Queue, Queued};
 use crate::store::Fingerprinter;
 
 /// What became of a record: its sequence number and whether it was stored before, or why not.
@@ -76,12 +76,21 @@ pub(super) struct Submission {
     /// How many of the outcomes are on disk.
     pub(super) synced: usize,
     done: oneshot::Sender<Vec<Outcome>>,
+    place: Place,
+}
+
+/// What a submission takes of its lane's bound.
+#[derive(Debug)]
+struct Place {
     _permits: (OwnedSemaphorePermit, OwnedSemaphorePermit),
+    _queued: Queued,
 }
 
 impl Submission {
     /// Tells the sender. It may have gone, which changes nothing.
     pub(super) fn finish(self) {
+        // First, so that who hears of the outcome finds room in the lane.
+        drop(self.place);
         let _ = self.done.send(self.outcomes);
     }
 }
@@ -89,7 +98,14 @@ impl Submission {
 /// Records on their way.
 #[derive(Debug)]
 pub struct Submitted {
-    parts: Vec<(usize, oneshot::Receiver<Vec<Outcome>>)>,
+    parts: Vec<Part>,
+}
+
+/// Some of the records, and how many.
+#[derive(Debug)]
+enum Part {
+    HandedOver(usize, oneshot::Receiver<Vec<Outcome>>),
+    Refused(usize, Refusal),
 }
 
 impl Submitted {
@@ -97,16 +113,22 @@ impl Submitted {
     /// the records are stored or not whether or not somebody waits.
     pub async fn outcomes(self) -> Vec<Outcome> {
         let mut outcomes = Vec::new();
-        for (count, part) in self.parts {
-            match part.await {
-                Ok(part) if outcomes.is_empty() => outcomes = part,
-                Ok(part) => outcomes.extend(part),
-                Err(_) => {
-                    let unknown =
-                        Refusal::new(Code::Unknown, "the engine went away before it answered");
-                    outcomes.extend(std::iter::repeat_n(Err(unknown), count));
-                }
-            }
+        for part in self.parts {
+            let (count, refusal) = match part {
+                Part::Refused(count, refusal) => (count, refusal),
+                Part::HandedOver(count, part) => match part.await {
+                    Ok(part) if outcomes.is_empty() => {
+                        outcomes = part;
+                        continue;
+                    }
+                    Ok(part) => {
+                        outcomes.extend(part);
+                        continue;
+                    }
+                    Err(_) => (count, engine_gone()),
+                },
+            };
+            outcomes.extend(std::iter::repeat_n(Err(refusal), count));
         }
         outcomes
     }
@@ -120,6 +142,12 @@ impl Lane {
         scope: Scope,
         config: LaneConfig,
     ) -> Self {
+        // A bound of 0 would let nobody through, and more than this cannot be counted.
+        let within = |bound: usize| bound.clamp(1, u32::MAX as usize >> 3);
+        let config = LaneConfig {
+            messages_max: within(config.messages_max),
+            bytes_max: within(config.bytes_max),
+        };
         let inner = LaneInner {
             identity,
             scope,
@@ -135,30 +163,29 @@ impl Lane {
         }
     }
 
-    /// Hands records to the engine, waiting while the lane is full.
+    /// Hands records to the engine, waiting while the lane is full. What comes after the bus was
+    /// told to stop gets [`Code::ShuttingDown`] as its outcome.
     ///
     /// Cancel-safe: parts that were not handed over yet are dropped, the others go their way.
-    ///
-    /// # Errors
-    /// [`Code::ShuttingDown`]: none of them was handed over.
-    pub async fn submit(&self, records: Vec<Record>) -> Result<Submitted, Refusal> {
+    pub async fn submit(&self, records: Vec<Record>) -> Submitted {
         let mut parts = Vec::with_capacity(1);
         for part in self.split(records) {
             let (count, bytes) = self.permits_for(&part);
             let messages = self.inner.messages.clone().acquire_many_owned(count).await;
             let bytes = self.inner.bytes.clone().acquire_many_owned(bytes).await;
-            match (messages, bytes) {
-                (Ok(messages), Ok(bytes)) => parts.push(self.hand_over(part, (messages, bytes))?),
-                _ => return Err(shutting_down()),
-            }
+            parts.push(match (messages, bytes) {
+                (Ok(messages), Ok(bytes)) => self.hand_over(part, (messages, bytes)),
+                // Nobody closes the semaphores; if somebody did, this is what it would mean.
+                _ => Part::Refused(part.len(), shutting_down()),
+            });
         }
-        Ok(Submitted { parts })
+        Submitted { parts }
     }
 
     /// Hands records to the engine, unless the lane is too full for all of them.
     ///
     /// # Errors
-    /// [`Code::Busy`] or [`Code::ShuttingDown`]: none of them was handed over.
+    /// [`Code::Busy`]: none of them was handed over.
     pub fn try_submit(&self, records: Vec<Record>) -> Result<Submitted, Refusal> {
         let busy = |_| Refusal::new(Code::Busy, "the lane is full: try again").retry_after_ms(10);
         let parts: Vec<_> = self.split(records).collect();
@@ -184,7 +211,7 @@ impl Lane {
             .zip(permits)
             .map(|(part, permits)| self.hand_over(part, permits));
         Ok(Submitted {
-            parts: parts.collect::<Result<_, _>>()?,
+            parts: parts.collect(),
         })
     }
 
@@ -224,16 +251,23 @@ impl Lane {
         &self,
         records: VecDeque<(Record, u128)>,
         permits: (OwnedSemaphorePermit, OwnedSemaphorePermit),
-    ) -> Result<(usize, oneshot::Receiver<Vec<Outcome>>), Refusal> {
-        let (done, outcome) = oneshot::channel();
+    ) -> Part {
         let count = records.len();
+        // A lane that is never empty would keep the engine from ever ending.
+        if self.queue.is_stopping() {
+            return Part::Refused(count, shutting_down());
+        }
+        let (done, outcome) = oneshot::channel();
         let submission = Submission {
             bytes: bytes_of(&records),
             outcomes: Vec::with_capacity(count),
             records,
             synced: 0,
             done,
-            _permits: permits,
+            place: Place {
+                _permits: permits,
+                _queued: Queued::new(&self.queue, count),
+            },
         };
         let schedule = {
             let mut waiting = self.inner.waiting.lock();
@@ -244,9 +278,9 @@ impl Lane {
             let mut waiting = self.inner.waiting.lock();
             waiting.submissions.clear();
             waiting.scheduled = false;
-            return Err(shutting_down());
+            return Part::Refused(count, shutting_down());
         }
-        Ok((count, outcome))
+        Part::HandedOver(count, outcome)
     }
 }
 
@@ -285,6 +319,11 @@ fn bytes_of(records: &VecDeque<(Record, u128)>) -> usize {
         .iter()
         .map(|(record, _)| record.as_bytes().len())
         .sum()
+}
+
+/// What nobody answered may have been stored.
+pub(super) fn engine_gone() -> Refusal {
+    Refusal::new(Code::Unknown, "the engine went away before it answered")
 }
 
 fn shutting_down() -> Refusal {

@@ -5,13 +5,11 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use edgebus_core::query::Stats;
-use edgebus_core::{
-    Code, ConsumerName, Message, Receipt, Record, RecordLimits, Refusal, Scope, Seq,
-};
+use edgebus_core::{ConsumerName, Message, Receipt, Record, RecordLimits, Refusal, Scope, Seq};
 use parking_lot::Mutex;
 use tokio::sync::{oneshot, watch};
 
-use super::lane::{Lane, LaneConfig, Outcome};
+use super::lane::{Lane, LaneConfig, Outcome, engine_gone};
 use super::queue::{Control, Queue};
 use super::threads;
 use crate::error::SendError;
@@ -115,11 +113,11 @@ impl MessageBus {
         let id = message.id;
         let failed = |refusal| SendError::new(id, refusal);
         let record = Record::encode(&message, &self.inner.record_limits).map_err(failed)?;
-        let submitted = self.lane.submit(vec![record]).await.map_err(failed)?;
+        let submitted = self.lane.submit(vec![record]).await;
         receipt(&message, submitted.outcomes().await.pop()).map_err(failed)
     }
 
-    /// Stores a request as [`MessageBus::send_to_server`] does, but says [`Code::Busy`] instead of
+    /// Stores a request as [`MessageBus::send_to_server`] does, but says [`edgebus_core::Code::Busy`] instead of
     /// waiting when too much is undecided. Handed over when this returns; the future it returns
     /// waits for the disk.
     ///
@@ -147,11 +145,7 @@ impl MessageBus {
             .filter_map(|record| record.as_ref().ok())
             .cloned()
             .collect();
-        let outcomes = match self.lane.submit(good).await {
-            Ok(submitted) => submitted.outcomes().await,
-            Err(refusal) => vec![Err(refusal); messages.len()],
-        };
-        let mut outcomes = outcomes.into_iter();
+        let mut outcomes = self.lane.submit(good).await.outcomes().await.into_iter();
         messages
             .iter()
             .zip(encoded)
@@ -182,7 +176,7 @@ impl MessageBus {
     /// Sets a consumer's offset. On disk when this returns.
     ///
     /// # Errors
-    /// Why not; [`Code::Unknown`] when it may have been.
+    /// Why not; [`edgebus_core::Code::Unknown`] when it may have been.
     pub async fn set_consumer_offset(
         &self,
         consumer: ConsumerName,
@@ -201,7 +195,7 @@ impl MessageBus {
     /// this returns.
     ///
     /// # Errors
-    /// [`Code::NotFound`] and others; [`Code::Unknown`] when it may have been.
+    /// [`edgebus_core::Code::NotFound`] and others; [`edgebus_core::Code::Unknown`] when it may have been.
     pub async fn move_to_dead_letter(
         &self,
         seq: Seq,
@@ -221,7 +215,15 @@ impl MessageBus {
 
     /// The bus's figures; those of connections are left at 0.
     pub fn stats(&self) -> Stats {
-        self.inner.reader.stats()
+        Stats {
+            queued: self.inner.queue.records(),
+            ..self.inner.reader.stats()
+        }
+    }
+
+    /// Whether [`MessageBus::shutdown`] was called.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.inner.queue.is_stopping()
     }
 
     /// How large a request may be.
@@ -242,9 +244,10 @@ impl MessageBus {
         if let Some(engine) = engine {
             let _ = tokio::task::spawn_blocking(move || engine.join()).await;
         }
+        // The threads hold the other end: once they are gone, so is the store, and their last word
+        // stands. A caller that comes second waits here.
         let mut state = self.inner.state.clone();
-        // An error means the thread is gone, and its last word stands.
-        let _ = state.wait_for(|state| *state != BusState::Running).await;
+        while state.changed().await.is_ok() {}
         state.borrow().clone()
     }
 }
@@ -272,8 +275,4 @@ fn new_lane(
 fn receipt(message: &Message, outcome: Option<Outcome>) -> Result<Receipt, Refusal> {
     let (seq, duplicate) = outcome.unwrap_or_else(|| Err(engine_gone()))?;
     Ok(Receipt::new(message.id, seq, duplicate))
-}
-
-fn engine_gone() -> Refusal {
-    Refusal::new(Code::Unknown, "the engine went away before it answered")
 }

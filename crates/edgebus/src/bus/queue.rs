@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use edgebus_core::{Code, ConsumerName, Refusal, Seq};
@@ -19,15 +20,44 @@ pub struct Queue {
     state: Mutex<State>,
     /// Wakes the engine's thread.
     wake: Condvar,
+    /// Nothing new is taken. Beside the lock, as every submission asks.
+    stopping: AtomicBool,
+    /// Records handed over and not decided.
+    records: AtomicU64,
 }
 
 #[derive(Debug, Default)]
 struct State {
     ready: VecDeque<Arc<LaneInner>>,
     control: VecDeque<Control>,
-    /// Something happened that is not in here: a seal was done.
+    /// Something happened that is not in here: a seal was done, or the end has come.
     poked: bool,
-    stopping: bool,
+}
+
+/// Counts records as queued for as long as it lives.
+#[derive(Debug)]
+pub(super) struct Queued {
+    queue: Arc<Queue>,
+    records: u64,
+}
+
+impl Queued {
+    pub(super) fn new(queue: &Arc<Queue>, records: usize) -> Self {
+        let records = records as u64;
+        queue.records.fetch_add(records, Ordering::Relaxed);
+        Self {
+            queue: queue.clone(),
+            records,
+        }
+    }
+}
+
+impl Drop for Queued {
+    fn drop(&mut self) {
+        self.queue
+            .records
+            .fetch_sub(self.records, Ordering::Relaxed);
+    }
 }
 
 /// A change that does not wait behind appends.
@@ -50,7 +80,7 @@ impl Queue {
     /// Tells the engine that a lane has something. `false` when nothing is taken any more.
     pub(super) fn schedule(&self, lane: Arc<LaneInner>) -> bool {
         let mut state = self.state.lock();
-        if state.stopping {
+        if self.is_stopping() {
             return false;
         }
         state.ready.push_back(lane);
@@ -72,7 +102,7 @@ impl Queue {
     /// Hands a control operation to the engine.
     pub(super) fn control(&self, control: Control) -> Result<(), Refusal> {
         let mut state = self.state.lock();
-        if state.stopping {
+        if self.is_stopping() {
             return Err(Refusal::new(
                 Code::ShuttingDown,
                 "the server is shutting down",
@@ -95,8 +125,21 @@ impl Queue {
 
     /// Takes nothing new from now on; what is queued is still done.
     pub(super) fn stop(&self) {
-        self.state.lock().stopping = true;
+        let mut state = self.state.lock();
+        self.stopping.store(true, Ordering::SeqCst);
+        state.poked = true;
+        drop(state);
         self.wake.notify_one();
+    }
+
+    /// Whether [`Queue::stop`] was called.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
+    }
+
+    /// Records that were handed over and are not decided.
+    pub(super) fn records(&self) -> u64 {
+        self.records.load(Ordering::Relaxed)
     }
 
     /// Wakes the engine to look around.
@@ -108,7 +151,7 @@ impl Queue {
     /// Whether [`Queue::stop`] was called and everything queued was taken.
     pub(super) fn is_drained(&self) -> bool {
         let state = self.state.lock();
-        state.stopping && state.ready.is_empty() && state.control.is_empty()
+        self.is_stopping() && state.ready.is_empty() && state.control.is_empty()
     }
 
     /// Sleeps until something is queued or poked, or for at most a while. With `appends` false,
@@ -117,7 +160,7 @@ impl Queue {
         let mut state = self.state.lock();
         let nothing = |state: &mut State| {
             let lanes = appends && !state.ready.is_empty();
-            !(lanes || !state.control.is_empty() || state.poked || state.stopping)
+            !(lanes || !state.control.is_empty() || state.poked)
         };
         match for_at_most {
             None => self.wake.wait_while(&mut state, nothing),

@@ -78,9 +78,11 @@ pub(super) fn start(
             let _ = sealer.join();
         }
         drop(store);
-        if !told {
-            state.send_replace(BusState::Stopped);
-        }
+        // The last seal may have failed.
+        state.send_replace(match reader.poisoned() {
+            Some(reason) => BusState::Poisoned(reason),
+            None => BusState::Stopped,
+        });
     })
 }
 

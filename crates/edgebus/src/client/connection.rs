@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot};
 use tokio::task::JoinHandle;
 
+use super::frame_bytes_for;
 use super::pending::{Answer, Batch, Outcome, PendingBatch, PendingReceipt, SendWaiter, lost};
 use crate::transport::{Reader, Writer};
 
@@ -43,7 +44,9 @@ struct State {
     outgoing: Vec<Frame>,
     /// Bytes of records in the last outgoing frame, if it is a send.
     joined_bytes: usize,
-    /// Why it was lost.
+    /// Up to which others are joined to it.
+    joined_bytes_max: usize,
+    /// Why nothing more is sent. Answers to what left before may still come.
     ended: Option<Refusal>,
 }
 
@@ -77,10 +80,14 @@ impl Connection {
                 })?;
             }
         }
+        let welcome = welcome.unwrap_or_default();
+        // One request of the log has to fit, however large the server lets them be.
+        reader.allow_frame_bytes(usize::try_from(welcome.frame_bytes_max).unwrap_or(usize::MAX));
         let state = State {
             session: Some(session),
             outgoing: Vec::new(),
             joined_bytes: 0,
+            joined_bytes_max: frame_bytes_for(&welcome).min(JOIN_BYTES),
             ended: None,
         };
         let shared = Arc::new(Shared {
@@ -94,7 +101,7 @@ impl Connection {
             reading,
             writing,
         };
-        Ok((connection, welcome.unwrap_or_default()))
+        Ok((connection, welcome))
     }
 
     /// Sends a record. The permit is given back when it is decided.
@@ -106,10 +113,7 @@ impl Connection {
     ) -> Result<PendingReceipt, Refusal> {
         let (waiter, outcome) = oneshot::channel();
         let mut state = self.shared.state.lock();
-        let State { session, ended, .. } = &mut *state;
-        let Some(session) = session else {
-            return Err(ended_refusal(ended));
-        };
+        let session = state.session()?;
         let frame = session.send(vec![record], [SendWaiter::One(waiter, permit)]);
         state.push(frame);
         drop(state);
@@ -127,16 +131,14 @@ impl Connection {
         let (batch, outcomes) = Batch::new(ids.len(), permit);
         let waiters = (0..ids.len()).map(|index| SendWaiter::InBatch(batch.clone(), index));
         let mut state = self.shared.state.lock();
-        let State { session, ended, .. } = &mut *state;
-        match session {
-            Some(session) => {
+        match state.session() {
+            Ok(session) => {
                 let frame = session.send(records, waiters);
                 state.push(frame);
                 drop(state);
                 self.shared.filled.notify_one();
             }
-            None => {
-                let refusal = ended_refusal(ended);
+            Err(refusal) => {
                 waiters.for_each(|waiter| waiter.tell(Err(refusal.clone())));
             }
         }
@@ -148,11 +150,7 @@ impl Connection {
         let (waiter, answer) = oneshot::channel();
         {
             let mut state = self.shared.state.lock();
-            let State { session, ended, .. } = &mut *state;
-            let Some(session) = session else {
-                return Err(ended_refusal(ended));
-            };
-            let frame = session.query(query, waiter);
+            let frame = state.session()?.query(query, waiter);
             state.push(frame);
         }
         self.shared.filled.notify_one();
@@ -170,6 +168,16 @@ impl Drop for Connection {
 }
 
 impl State {
+    /// The session, while something can still be sent.
+    fn session(&mut self) -> Result<&mut Session, Refusal> {
+        match (&mut self.session, &self.ended) {
+            (Some(session), None) => Ok(session),
+            // Nothing was sent, so the reason must not sound as if something had been.
+            (_, Some(refusal)) => Err(Refusal::new(Code::Disconnected, refusal.message.clone())),
+            (None, None) => Err(Refusal::new(Code::Disconnected, "the connection is closed")),
+        }
+    }
+
     /// Queues a frame; sends that follow each other become one frame.
     fn push(&mut self, frame: Frame) {
         if let Frame::Send { records: more, .. } = &frame {
@@ -178,7 +186,7 @@ impl State {
                 .map(|record| record.as_bytes().len())
                 .sum::<usize>();
             if let Some(Frame::Send { records, .. }) = self.outgoing.last_mut()
-                && self.joined_bytes + bytes <= JOIN_BYTES
+                && self.joined_bytes + bytes <= self.joined_bytes_max
                 && let Frame::Send { records: more, .. } = frame
             {
                 // Tags are given out in order, under the lock that is held here.
@@ -193,6 +201,14 @@ impl State {
 }
 
 impl Shared {
+    /// Nothing more can be sent. Whoever waits goes on waiting: the answer may have come already,
+    /// and the reader finds the end of what has.
+    fn end_of_sending(&self, refusal: Refusal) {
+        let mut state = self.state.lock();
+        state.ended.get_or_insert(refusal);
+        state.outgoing.clear();
+    }
+
     /// The connection is lost: whoever waits hears of it. The first reason counts.
     fn end(&self, refusal: Refusal) {
         let session = {
@@ -214,7 +230,7 @@ async fn write_all(mut writer: Writer, shared: Arc<Shared>) {
     loop {
         let frames = {
             let mut state = shared.state.lock();
-            if state.session.is_none() {
+            if state.ended.is_some() {
                 break;
             }
             std::mem::take(&mut state.outgoing)
@@ -222,7 +238,7 @@ async fn write_all(mut writer: Writer, shared: Arc<Shared>) {
         if frames.is_empty() {
             shared.filled.notified().await;
         } else if let Err(error) = writer.write(frames).await {
-            shared.end(Refusal::new(Code::Disconnected, error.to_string()));
+            shared.end_of_sending(Refusal::new(Code::Disconnected, error.to_string()));
         }
     }
     writer.close().await;
@@ -285,12 +301,4 @@ fn act(shared: &Shared, frames: &mut Vec<Frame>) -> Result<(), Refusal> {
         shared.filled.notify_one();
     }
     ended
-}
-
-fn ended_refusal(ended: &Option<Refusal>) -> Refusal {
-    match ended {
-        // Nothing was sent, so the reason must not sound as if something had been.
-        Some(refusal) => Refusal::new(Code::Disconnected, refusal.message.clone()),
-        None => Refusal::new(Code::Disconnected, "the connection is closed"),
-    }
 }

@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use edgebus_core::query::{LogPage, LogQuery, Query, Stats};
+use edgebus_core::wire::control::Welcome;
 use edgebus_core::{
     Code, Entry, Message, Receipt, Record, RecordLimits, Refusal, RequestId, Seq, Topic,
 };
@@ -31,11 +32,11 @@ pub use pending::PendingReceipt;
 pub struct ClientConfig {
     /// The name it gives itself; it becomes the source of messages that have none.
     pub name: String,
-    /// Most requests that may be undecided; further sends wait.
+    /// Most requests that may be undecided, at least 1; further sends wait.
     pub window: usize,
     /// How long connecting may take, with the handshake.
     pub connect_timeout: Duration,
-    /// Largest frame taken from the server, in bytes.
+    /// Largest frame taken from the server, in bytes; raised to what the server itself takes.
     pub frame_bytes_max: usize,
 }
 
@@ -64,6 +65,15 @@ impl ClientConfig {
         self.window = requests.max(1);
         self
     }
+}
+
+/// The largest window.
+const WINDOW_MAX: usize = 16 * 1024 * 1024;
+
+/// Bytes of records that are put into one frame, if there is more than one: well within the
+/// server's limit.
+fn frame_bytes_for(welcome: &Welcome) -> usize {
+    usize::try_from(welcome.frame_bytes_max / 4).unwrap_or(usize::MAX)
 }
 
 /// Why there is no connection.
@@ -152,16 +162,16 @@ impl Client {
     ) -> Result<Self, ConnectError> {
         let opened = Connection::open(reader, writer, &config.name).await;
         let (connection, welcome) = opened.map_err(ConnectError::Refused)?;
+        let window = config.window.clamp(1, WINDOW_MAX);
         Ok(Self {
             connection: Arc::new(connection),
-            window: Arc::new(Semaphore::new(config.window)),
-            window_size: config.window,
+            window: Arc::new(Semaphore::new(window)),
+            window_size: window,
             name: config.name.into(),
             limits: RecordLimits {
                 payload_bytes_max: welcome.payload_bytes_max as usize,
             },
-            // A batch is cut into frames that are well within the server's limit.
-            batch_bytes_max: (welcome.frame_bytes_max as usize / 4).max(1),
+            batch_bytes_max: frame_bytes_for(&welcome),
         })
     }
 

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use edgebus_core::session::{Outcome, ServerSession, Step};
-use edgebus_core::wire::{Frame, TAG_CONNECTION};
+use edgebus_core::wire::Frame;
 use edgebus_core::{Code, Record, Refusal, Scope};
 use tokio::sync::mpsc;
 
 use super::reply::{self, Reply};
-use super::{Shared, queries};
+use super::{Shared, say_goodbye};
 use crate::bus::Lane;
 use crate::transport::{Reader, TransportError, Writer};
 
@@ -25,20 +25,19 @@ pub(super) async fn run(
     writer: Writer,
 ) -> Result<(), Refusal> {
     let (replies, replies_out) = mpsc::channel(REPLIES);
-    let writing = tokio::spawn(reply::write_all(writer, replies_out));
+    let writing = tokio::spawn(reply::write_all(shared.clone(), writer, replies_out));
     let ended = converse(&shared, &mut reader, &replies).await;
-    if let Err(refusal) = &ended {
-        let goodbye = Frame::Error {
-            tag: TAG_CONNECTION,
-            refusal: refusal.clone(),
-        };
-        let _ = replies.send(Reply::Frame(goodbye)).await;
-    }
     drop(replies);
-    // What was accepted is answered before the connection closes.
-    let _ = writing.await;
+    // What was accepted is answered before the connection closes. The reason comes last, as a
+    // client that reads it reads no further.
+    if let Ok(Some(mut writer)) = writing.await {
+        match &ended {
+            Ok(()) => writer.close().await,
+            Err(refusal) => say_goodbye(&mut reader, writer, refusal.clone()).await,
+        }
+    }
     match ended {
-        Err(refusal) if refusal.code == Code::ShuttingDown => Ok(()),
+        Err(refusal) if matches!(refusal.code, Code::ShuttingDown | Code::Disconnected) => Ok(()),
         other => other,
     }
 }
@@ -63,7 +62,7 @@ async fn converse(
             _ = stopping.wait_for(|stopping| *stopping) => return Err(stopped()),
         };
         // Frames that came whole count, even when a bad one follows.
-        act(shared, &mut session, &lane, &mut frames, replies).await?;
+        act(&mut session, &lane, &mut frames, replies).await?;
         match came {
             Ok(true) => {}
             Ok(false) => return Ok(()),
@@ -78,7 +77,6 @@ async fn converse(
 
 /// Acts on what was read. All sends among it become one submission.
 async fn act(
-    shared: &Arc<Shared>,
     session: &mut ServerSession,
     lane: &Lane,
     frames: &mut Vec<Frame>,
@@ -94,8 +92,7 @@ async fn act(
             Step::Append { records, refused } => sends.add(records, refused),
             Step::Opened(frame) | Step::Reply(frame) => reply(replies, Reply::Frame(frame)).await?,
             Step::Query { tag, query } => {
-                let answer = queries::answer(shared.clone(), tag, query);
-                reply(replies, Reply::Answer(tokio::spawn(answer))).await?;
+                reply(replies, Reply::Query { tag, query }).await?;
             }
             _ => {}
         }
@@ -133,7 +130,7 @@ impl Sends {
         if records.is_empty() {
             return Ok(());
         }
-        let submitted = lane.submit(records).await?;
+        let submitted = lane.submit(records).await;
         reply(replies, Reply::Outcomes { tags, submitted }).await
     }
 }

@@ -1,13 +1,15 @@
 //! The server: listens, and carries each connection's frames to the bus and back.
 //!
 //! In reading order: [`Server`] accepts; [`connection`] reads one client's frames and acts on
-//! them; [`reply`] writes what comes back; [`queries`] answers questions about the log.
+//! them; [`reply`] writes what comes back; [`queries`] answers questions about the log;
+//! [`descriptors`] sees to it that connections leave the store its files.
 //!
 //! Invariants: a connection has one lane of its own, so its backlog is nobody else's latency; a
 //! client that says nothing within the handshake time is cut; what was accepted is answered, also
 //! while shutting down.
 
 mod connection;
+mod descriptors;
 mod queries;
 mod reply;
 
@@ -22,7 +24,7 @@ use edgebus_core::session::ServerLimits;
 use edgebus_core::wire::{Frame, TAG_CONNECTION};
 use edgebus_core::{Code, Refusal};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::bus::{LaneConfig, MessageBus};
@@ -41,7 +43,11 @@ pub struct ServerConfig {
     pub connections_max: usize,
     /// How long a client may take until its first frame has come whole.
     pub handshake_timeout: Duration,
-    /// Largest frame, in bytes, length field not counted.
+    /// How long a client may take nothing of what is sent to it; then it is cut, and its receipts
+    /// are there when it asks again.
+    pub write_timeout: Duration,
+    /// Largest frame, in bytes, length field not counted; at least [`ServerConfig::FRAME_BYTES_MIN`].
+    /// Payloads are limited to what fits it, whatever the store takes.
     pub frame_bytes_max: usize,
     /// How much of one connection may be undecided.
     pub lane: LaneConfig,
@@ -54,11 +60,25 @@ impl Default for ServerConfig {
             insecure: false,
             connections_max: 1024,
             handshake_timeout: Duration::from_secs(5),
+            write_timeout: Duration::from_secs(30),
             frame_bytes_max: edgebus_core::wire::FRAME_BYTES_MAX,
             lane: LaneConfig::default(),
         }
     }
 }
+
+impl ServerConfig {
+    /// The smallest limit for frames: room for a topic and headers of any allowed size, and as
+    /// much payload.
+    pub const FRAME_BYTES_MIN: usize = 2 * BESIDE_PAYLOAD_BYTES;
+}
+
+/// Room in a frame for what is not payload.
+const BESIDE_PAYLOAD_BYTES: usize = 32 * 1024;
+/// Clients that may be told at the same time that there is no place for them.
+const TURNED_AWAY_MAX: usize = 64;
+/// How long a client that was told goodbye may take to hang up.
+const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Why a server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -92,6 +112,7 @@ pub(crate) struct Shared {
     pub(crate) bus: MessageBus,
     pub(crate) config: ServerConfig,
     pub(crate) counters: Counters,
+    turned_away: Semaphore,
     stopping: watch::Sender<bool>,
     started: Instant,
 }
@@ -109,7 +130,7 @@ impl Server {
     ///
     /// # Errors
     /// [`ServeError`]; nothing is left listening.
-    pub async fn bind(bus: MessageBus, config: ServerConfig) -> Result<Self, ServeError> {
+    pub async fn bind(bus: MessageBus, mut config: ServerConfig) -> Result<Self, ServeError> {
         let mut listeners = Vec::new();
         for url in &config.listen {
             if !url.is_loopback() && !config.insecure {
@@ -121,15 +142,9 @@ impl Server {
                 source,
             })?);
         }
-        let shared = Shared {
-            bus,
-            config,
-            counters: Counters::default(),
-            stopping: watch::Sender::new(false),
-            started: Instant::now(),
-        };
+        config.connections_max = descriptors::make_room_for(config.connections_max);
         Ok(Self {
-            shared: Arc::new(shared),
+            shared: Shared::new(bus, config),
             listeners,
         })
     }
@@ -195,26 +210,23 @@ async fn accept(
 }
 
 async fn welcome(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr) {
-    let Ok((reader, mut writer)) = over_tcp(stream, shared.config.frame_bytes_max) else {
+    let Ok((mut reader, writer)) = over_tcp(stream, shared.config.frame_bytes_max) else {
         return;
     };
     shared.counters.accepted.fetch_add(1, Ordering::Relaxed);
-    let open = shared.counters.open.fetch_add(1, Ordering::Relaxed);
-    if open >= shared.config.connections_max as u64 {
+    let Some(_place) = shared.take_place() else {
         shared.counters.cut.fetch_add(1, Ordering::Relaxed);
-        let message = format!("the server has {open} connections, as many as it takes: try again");
-        let refusal = Refusal::new(Code::TooManyConnections, message).retry_after_ms(1000);
-        let goodbye = Frame::Error {
-            tag: TAG_CONNECTION,
-            refusal,
-        };
-        let said = writer.write(vec![goodbye]);
-        let _ = tokio::time::timeout(Duration::from_secs(1), said).await;
-        writer.close().await;
-    } else {
-        serve(&shared, reader, writer, &peer.to_string()).await;
-    }
-    shared.counters.open.fetch_sub(1, Ordering::Relaxed);
+        // Beyond that many they find out by themselves: telling them takes room as well.
+        if let Ok(_turn) = shared.turned_away.try_acquire() {
+            let max = shared.config.connections_max;
+            let message =
+                format!("the server has {max} connections, as many as it takes: try again");
+            let refusal = Refusal::new(Code::TooManyConnections, message).retry_after_ms(1000);
+            say_goodbye(&mut reader, writer, refusal).await;
+        }
+        return;
+    };
+    serve(&shared, reader, writer, &peer.to_string()).await;
 }
 
 async fn serve(shared: &Arc<Shared>, reader: Reader, writer: Writer, peer: &str) {
@@ -224,11 +236,63 @@ async fn serve(shared: &Arc<Shared>, reader: Reader, writer: Writer, peer: &str)
     }
 }
 
+/// Tells a client why the connection ends, and lets it read that.
+async fn say_goodbye(reader: &mut Reader, mut writer: Writer, refusal: Refusal) {
+    let last = Frame::Error {
+        tag: TAG_CONNECTION,
+        refusal,
+    };
+    let said = async {
+        if writer.write(vec![last]).await.is_ok() {
+            writer.close().await;
+            drop(writer);
+            reader.discard().await;
+        }
+    };
+    // The connection ends either way.
+    let _ = tokio::time::timeout(GOODBYE_TIMEOUT, said).await;
+}
+
+/// A place among the connections; free again when the connection ends, however it does.
+struct Place(Arc<Shared>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.counters.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Shared {
+    fn new(bus: MessageBus, mut config: ServerConfig) -> Arc<Self> {
+        config.frame_bytes_max = config.frame_bytes_max.max(ServerConfig::FRAME_BYTES_MIN);
+        Arc::new(Self {
+            bus,
+            config,
+            counters: Counters::default(),
+            turned_away: Semaphore::new(TURNED_AWAY_MAX),
+            stopping: watch::Sender::new(false),
+            started: Instant::now(),
+        })
+    }
+
+    fn take_place(self: &Arc<Self>) -> Option<Place> {
+        let max = self.config.connections_max as u64;
+        let one_more = |open| (open < max).then_some(open + 1);
+        let open = &self.counters.open;
+        open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more)
+            .is_ok()
+            .then(|| Place(self.clone()))
+    }
+
     fn limits(&self) -> ServerLimits {
+        let frame_bytes_max = self.config.frame_bytes_max;
+        let mut record = self.bus.record_limits();
+        record.payload_bytes_max = record
+            .payload_bytes_max
+            .min(frame_bytes_max - BESIDE_PAYLOAD_BYTES);
         ServerLimits {
-            frame_bytes_max: self.config.frame_bytes_max,
-            record: self.bus.record_limits(),
+            frame_bytes_max,
+            record,
         }
     }
 
@@ -265,14 +329,19 @@ impl MessageBus {
     /// # Errors
     /// [`ConnectError`] when the bus is shutting down.
     pub async fn client(&self, config: ClientConfig) -> Result<Client, ConnectError> {
+        if self.is_stopping() {
+            return Err(ConnectError::Refused(Refusal::new(
+                Code::ShuttingDown,
+                "the bus is shutting down",
+            )));
+        }
         let (server, client) = pair();
-        let shared = Arc::new(Shared {
-            bus: self.clone(),
-            config: ServerConfig::default(),
-            counters: Counters::default(),
-            stopping: watch::Sender::new(false),
-            started: Instant::now(),
-        });
+        let config_of_server = ServerConfig {
+            // Frames are not encoded, so what the store takes is the only limit.
+            frame_bytes_max: self.record_limits().payload_bytes_max + BESIDE_PAYLOAD_BYTES,
+            ..ServerConfig::default()
+        };
+        let shared = Shared::new(self.clone(), config_of_server);
         tokio::spawn(async move { serve(&shared, server.0, server.1, "memory").await });
         Client::over(client.0, client.1, config).await
     }

@@ -3,9 +3,11 @@
 //! Used by the server and the client alike. A transport knows nothing of what frames mean, of
 //! stores or of buses.
 //!
-//! In reading order: [`url`] where a server is; [`mod@stream`] frames over bytes; [`memory`]
-//! frames without bytes; [`Reader`] and [`Writer`] either of them.
+//! In reading order: [`url`] where a server is; [`mod@stream`] frames over bytes; [`keepalive`]
+//! how a connection to nobody is found out; [`memory`] frames without bytes; [`Reader`] and
+//! [`Writer`] either of them.
 
+mod keepalive;
 mod memory;
 mod stream;
 mod url;
@@ -75,6 +77,7 @@ enum Sending {
 /// When the socket's options cannot be set.
 pub fn over_tcp(stream: TcpStream, frame_bytes_max: usize) -> io::Result<(Reader, Writer)> {
     stream.set_nodelay(true)?;
+    keepalive::watch(&stream)?;
     let (read, write) = stream.into_split();
     let reader = Reader(Receiving::Stream(StreamReader::new(read, frame_bytes_max)));
     let writer = Writer(Sending::Stream {
@@ -100,6 +103,23 @@ impl Reader {
                 }
                 None => Ok(false),
             },
+        }
+    }
+
+    /// Takes frames of at least this many bytes from now on.
+    pub fn allow_frame_bytes(&mut self, bytes: usize) {
+        if let Receiving::Stream(stream) = &mut self.0 {
+            stream.allow_frame_bytes(bytes);
+        }
+    }
+
+    /// Throws away what still comes, until the other end closes the connection. A socket that is
+    /// closed with unread bytes in it resets the connection, and what was last written may then
+    /// never be read.
+    pub async fn discard(&mut self) {
+        match &mut self.0 {
+            Receiving::Stream(stream) => stream.discard().await,
+            Receiving::Memory(channel) => while channel.recv().await.is_some() {},
         }
     }
 }

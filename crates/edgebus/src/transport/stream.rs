@@ -17,6 +17,7 @@ const ROOM_MAX: usize = 256 * 1024;
 #[derive(Debug)]
 pub(super) struct StreamReader {
     half: OwnedReadHalf,
+    frame_bytes_max: usize,
     decoder: Decoder,
     buffer: BytesMut,
     room: usize,
@@ -26,10 +27,24 @@ impl StreamReader {
     pub(super) fn new(half: OwnedReadHalf, frame_bytes_max: usize) -> Self {
         Self {
             half,
+            frame_bytes_max,
             decoder: Decoder::new(frame_bytes_max),
             buffer: BytesMut::new(),
             room: ROOM_MIN,
         }
+    }
+
+    /// See [`super::Reader::allow_frame_bytes`].
+    pub(super) fn allow_frame_bytes(&mut self, bytes: usize) {
+        self.frame_bytes_max = self.frame_bytes_max.max(bytes);
+        self.decoder = Decoder::new(self.frame_bytes_max);
+    }
+
+    /// See [`super::Reader::discard`].
+    pub(super) async fn discard(&mut self) {
+        self.buffer = BytesMut::new();
+        let mut thrown_away = [0; ROOM_MIN];
+        while let Ok(1..) = self.half.read(&mut thrown_away).await {}
     }
 
     /// See [`super::Reader::read`].

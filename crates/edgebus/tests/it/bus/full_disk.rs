@@ -1,0 +1,123 @@
+//! A full disk: new requests are refused by name, everything else goes on, and so do they when
+//! there is room again.
+
+use std::io::ErrorKind;
+
+use edgebus::{BusState, Code, ConsumerName, Seq, StoreConfig};
+
+use super::files::{Call, Fault, Of};
+use super::fixture::{
+    TestBus, duplicate, eventually, large_message, log_ids, message, new, small_tail, within,
+};
+
+/// Sends until the store has noticed how little room there is.
+async fn fill(on: &TestBus) -> u64 {
+    on.files.set_free_bytes(1024);
+    within(async {
+        for number in 2.. {
+            match on.bus.send_to_server(message(number)).await {
+                Ok(_) => {}
+                Err(error) => {
+                    let refusal = error.to_refusal();
+                    assert_eq!(refusal.code, Code::StorageFull);
+                    assert!(refusal.retry_after_ms.is_some() && error.is_retryable());
+                    return number;
+                }
+            }
+        }
+        unreachable!()
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn full_disk_refuses_new_requests_only_and_resumes_by_itself() {
+    let on = TestBus::start();
+    assert_eq!(new(on.bus.send_to_server(message(1)).await), Seq(1));
+    let refused = fill(&on).await;
+
+    assert_eq!(duplicate(on.bus.send_to_server(message(1)).await), Seq(1));
+    let till: ConsumerName = "till".parse().unwrap();
+    on.bus
+        .set_consumer_offset(till.clone(), Seq(1))
+        .await
+        .unwrap();
+    assert_eq!(
+        on.bus.move_to_dead_letter(Seq(1), till, "x").await,
+        Ok(true)
+    );
+    assert_eq!(*on.bus.state().borrow(), BusState::Running);
+
+    // Nobody sends anything, and still the bus finds out that there is room.
+    on.files.set_free_bytes(u64::MAX);
+    eventually(|| !on.bus.stats().storage_full).await;
+    assert_eq!(
+        new(on.bus.send_to_server(message(refused)).await),
+        Seq(refused)
+    );
+    assert_eq!(log_ids(&on.bus).len() as u64, refused);
+}
+
+/// With the tail at its bound and no room to seal, requests would wait for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn full_disk_answers_those_who_wait_for_the_sealer() {
+    let on = TestBus::start_with(small_tail());
+    let hold = on.files.hold(Of::Tables, Call::Sync);
+    let first = on.bus.try_send_to_server(message(1)).unwrap();
+    new(within(first).await);
+    let bulk: Vec<_> = (2..10)
+        .map(|number| large_message(number, 20 * 1024))
+        .map(|message| on.bus.try_send_to_server(message).unwrap())
+        .collect();
+    eventually(|| on.bus.stats().tail_bytes >= 64 * 1024).await;
+    let again = on.bus.try_send_to_server(message(1)).unwrap();
+    on.files.set_free_bytes(1024);
+    for send in bulk {
+        if let Err(error) = within(send).await {
+            assert_eq!(error.code(), Code::StorageFull);
+        }
+    }
+    assert_eq!(duplicate(within(again).await), Seq(1));
+    let late = on.bus.send_to_server(message(20)).await;
+    assert_eq!(late.unwrap_err().code(), Code::StorageFull);
+    drop(hold);
+}
+
+/// The journal finds no room for its next segment: nothing of the group is there, and nothing else
+/// is lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn journal_without_room_for_a_segment_refuses_the_group() {
+    let mut config = StoreConfig::default();
+    config.record.payload_bytes_max = 16 * 1024;
+    config.segment_bytes = 256 * 1024;
+    let on = TestBus::start_with(config);
+    assert_eq!(new(on.bus.send_to_server(message(1)).await), Seq(1));
+    on.files.fault(
+        Of::Others,
+        Call::Allocate,
+        Fault::Fails(ErrorKind::StorageFull),
+    );
+    let mut stored = 1;
+    let refusal = within(async {
+        loop {
+            let message = large_message(stored + 1, 16 * 1024);
+            match on.bus.send_to_server(message).await {
+                Ok(receipt) => stored = receipt.seq.0,
+                Err(error) => break error.to_refusal(),
+            }
+        }
+    })
+    .await;
+    assert_eq!(refusal.code, Code::StorageFull);
+    assert!(refusal.retry_after_ms.is_some());
+    assert_eq!(duplicate(on.bus.send_to_server(message(1)).await), Seq(1));
+    assert_eq!(*on.bus.state().borrow(), BusState::Running);
+
+    on.files.no_faults();
+    let again = on
+        .bus
+        .send_to_server(large_message(stored + 1, 16 * 1024))
+        .await;
+    assert_eq!(new(again), Seq(stored + 1));
+    assert_eq!(on.reopen().await.reader().last_seq(), Seq(stored + 1));
+}
