@@ -6,6 +6,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
+use rustix::process::setpriority_process;
+use rustix::thread::gettid;
 use tokio::sync::watch;
 
 use super::engine::{Engine, Turn};
@@ -13,6 +15,8 @@ use super::message_bus::BusState;
 use super::queue::Queue;
 use crate::store::{RequestStore, SealStep, Sealer, StoreReader};
 
+/// How far the sealer gives way to the other threads.
+const SEALER_NICE: i32 = 10;
 /// How often sealing is tried again on a full disk.
 const FULL_RETRY: Duration = Duration::from_millis(500);
 
@@ -123,6 +127,10 @@ fn seal(
     state: &watch::Sender<BusState>,
     reader: &StoreReader,
 ) {
+    // Senders wait for the engine, nobody for the sealer. On Linux this concerns the thread alone.
+    if let Err(error) = setpriority_process(Some(gettid()), SEALER_NICE) {
+        tracing::debug!(%error, "the sealer runs at the engine's priority");
+    }
     loop {
         let step = catch_unwind(AssertUnwindSafe(|| sealer.step()));
         match step {
