@@ -20,7 +20,6 @@ use crate::files::{File, Files, OpenMode};
 pub(super) struct Folder {
     pub(super) journal: PathBuf,
     pub(super) tables: TablesFile,
-    pub(super) is_new: bool,
     /// Held as long as the store is open.
     _lock: Arc<dyn File>,
 }
@@ -48,8 +47,7 @@ impl Folder {
         // A newer version may lock in another way, so its mark is looked at first of all.
         let version = read_version(&**files, dir)?;
         let lock = lock(&**files, dir)?;
-        let is_new = version.is_none();
-        if is_new {
+        if version.is_none() {
             // Nothing is acknowledged before VERSION is there, so what is found without it is
             // left over from an interrupted start, unless a journal says otherwise.
             files
@@ -74,7 +72,6 @@ impl Folder {
         Ok(Self {
             journal,
             tables,
-            is_new,
             _lock: lock,
         })
     }

@@ -35,7 +35,7 @@ enum Tables {
     Open,
     /// There is not even the room to open them.
     Full,
-    /// The sealer is gone, and the file with it.
+    /// The sealer is gone or stopped.
     Closed,
 }
 
@@ -54,7 +54,7 @@ impl Gate {
         self.changed.notify_all();
     }
 
-    /// The file is closed for good.
+    /// The file is closed for good, or will not be opened again once it is.
     pub(super) fn close(&self) {
         self.state.lock().tables = Tables::Closed;
         self.changed.notify_all();

@@ -15,12 +15,10 @@ use redb::{
 
 use super::ids::{Fingerprinter, IdFilter};
 use super::overlay::StoredId;
-use super::tables::{ID_FILTERS, IdTable, METADATA, id_table_name, meta, metadata};
+use super::tables::{ID_FILTERS, IdKey, IdTable, IdValue, METADATA, id_table_name, meta, metadata};
 
 /// Bytes of a stored filter in one row.
 const FILTER_PART_BYTES: usize = 32 * 1024;
-
-type IdKey = ([u8; 16], u32);
 
 /// One generation, as the sealer knows it.
 #[derive(Clone, Debug)]
@@ -123,7 +121,7 @@ impl Generations {
         let table: IdTable<'_> = TableDefinition::new(&name);
         let mut table = txn.open_table(table)?;
         for (key, stored) in ids {
-            table.insert(*key, (stored.seq.0, stored.fingerprint.to_le_bytes()))?;
+            table.insert(*key, id_value(key, stored))?;
             if let Some(filter) = &open.filter {
                 filter.insert(keys.id_hash(&RequestId::from_bytes(key.0), Scope(key.1)));
             }
@@ -190,8 +188,32 @@ impl Generations {
     }
 }
 
+/// What stands under an id. The checksum covers the key too: a sequence number that flipped would
+/// give a duplicate the receipt, and the reply, of somebody else's request.
+fn id_value(key: &IdKey, stored: &StoredId) -> IdValue {
+    let fingerprint = stored.fingerprint.to_le_bytes();
+    let mut crc = crc32c::crc32c(&key.0);
+    crc = crc32c::crc32c_append(crc, &key.1.to_le_bytes());
+    crc = crc32c::crc32c_append(crc, &stored.seq.0.to_le_bytes());
+    crc = crc32c::crc32c_append(crc, &fingerprint);
+    (stored.seq.0, fingerprint, crc)
+}
+
+fn stored_id(key: &IdKey, value: IdValue) -> Result<StoredId, redb::StorageError> {
+    let stored = StoredId {
+        seq: Seq(value.0),
+        fingerprint: u128::from_le_bytes(value.1),
+    };
+    if id_value(key, &stored) == value {
+        return Ok(stored);
+    }
+    let id = RequestId::from_bytes(key.0);
+    let what = format!("request_idempotency: the row of {id} does not match its checksum");
+    Err(redb::StorageError::Corrupted(what))
+}
+
 fn range_of(
-    table: &impl ReadableTable<IdKey, (u64, [u8; 16])>,
+    table: &impl ReadableTable<IdKey, IdValue>,
 ) -> Result<Option<(IdKey, IdKey)>, redb::StorageError> {
     let first = table.first()?.map(|row| row.0.value());
     let last = table.last()?.map(|row| row.0.value());
@@ -232,7 +254,7 @@ pub(super) struct GenerationsView {
 }
 
 struct GenerationView {
-    table: redb::ReadOnlyTable<IdKey, (u64, [u8; 16])>,
+    table: redb::ReadOnlyTable<IdKey, IdValue>,
     filter: Option<Arc<IdFilter>>,
     first: IdKey,
     last: IdKey,
@@ -266,12 +288,7 @@ impl GenerationsView {
                 continue;
             }
             if let Some(row) = generation.table.get(key)? {
-                let (seq, fingerprint) = row.value();
-                let fingerprint = u128::from_le_bytes(fingerprint);
-                return Ok(Some(StoredId {
-                    seq: Seq(seq),
-                    fingerprint,
-                }));
+                return stored_id(&key, row.value()).map(Some);
             }
         }
         Ok(None)
@@ -287,11 +304,11 @@ mod tests {
         let keys = Fingerprinter::new((1, 2));
         let filter = IdFilter::with_capacity(60_000);
         let id = RequestId::from_bytes([7; 16]);
-        filter.insert(&keys, &id, Scope(0));
+        filter.insert(keys.id_hash(&id, Scope(0)));
         let parts = filter_parts(&filter);
         assert!(parts.len() > 2, "cut into rows");
         let read = filter_from_parts(&parts).expect("sound");
-        assert!(read.may_contain(&keys, &id, Scope(0)));
+        assert!(read.may_contain(keys.id_hash(&id, Scope(0))));
 
         assert!(filter_from_parts(&[]).is_none());
         assert!(

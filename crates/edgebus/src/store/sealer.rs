@@ -5,6 +5,7 @@
 //! sealed; the new view is published before an overlay goes; a journal segment is freed one seal
 //! late, so that one lost redb commit is still recoverable.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -21,6 +22,7 @@ use super::overlay::{Overlay, StoredId};
 use super::sealed::Sealed;
 use super::tables::{
     CONSUMER_OFFSETS, DEAD_LETTER_KEYS, DEAD_LETTERS, METADATA, REQUEST_LOG, TablesFile, meta,
+    protect, verify,
 };
 use super::view::{Counters, Shared};
 use crate::files::Files;
@@ -82,7 +84,11 @@ impl Sealer {
     /// What the operating system or redb says, other than a full disk; the store is then stopped.
     pub fn step(&mut self) -> Result<SealStep, StoreError> {
         self.shared.check()?;
-        let step = self.try_step();
+        // A damaged file can make redb panic; the store stops as after any other error.
+        let step = catch_unwind(AssertUnwindSafe(|| self.try_step())).unwrap_or_else(|_| {
+            let detail = "redb cannot make sense of the file";
+            Err(StoreError::corrupt(&self.tables.path, detail))
+        });
         match step {
             // A reader may have met an I/O error first; opening anew shows whether it lasts.
             Err(StoreError::Full { .. } | StoreError::Closed { .. }) => {
@@ -203,8 +209,10 @@ impl Sealer {
             Err(error) => return Err(error),
         };
         let ids_max = self.generations.ids_max();
-        self.generations = Generations::load(&database, ids_max)
-            .map_err(|e| StoreError::redb("read", &self.tables.path, e))?;
+        self.generations = self.tables.guard(|| {
+            verify(&database)?;
+            Generations::load(&database, ids_max)
+        })?;
         self.database = Some(database);
         self.publish(None)
     }
@@ -258,5 +266,6 @@ fn write_rest(txn: &WriteTransaction, overlay: &Overlay) -> Result<(), redb::Err
     if let Some((number, _)) = overlay.dead_letters.last_key_value() {
         metadata.insert(meta::LAST_DEAD_LETTER, number)?;
     }
+    protect(&offsets, &mut metadata)?;
     Ok(())
 }

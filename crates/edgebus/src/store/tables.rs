@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use redb::{Database, TableDefinition};
+use redb::{Database, ReadableTable, Table, TableDefinition};
 
 use super::StoreError;
 use super::backend::FileBackend;
@@ -34,8 +34,12 @@ pub(super) const ID_FILTERS: TableDefinition<'_, (u64, u32), &[u8]> =
 /// Name → number; see the constants below.
 pub(super) const METADATA: TableDefinition<'_, &str, u64> = TableDefinition::new("metadata");
 
-/// (request id, scope) → (sequence number, fingerprint, little-endian).
-pub(super) type IdTable<'a> = TableDefinition<'a, ([u8; 16], u32), (u64, [u8; 16])>;
+/// Request id and scope.
+pub(super) type IdKey = ([u8; 16], u32);
+/// Sequence number; fingerprint, little-endian; CRC32C of these and the key ([`super::generations`]).
+pub(super) type IdValue = (u64, [u8; 16], u32);
+/// Where each id of a generation is stored.
+pub(super) type IdTable<'a> = TableDefinition<'a, IdKey, IdValue>;
 
 /// Rows of the `metadata` table.
 pub(super) mod meta {
@@ -49,6 +53,10 @@ pub(super) mod meta {
     pub(crate) const LAST_GENERATION: &str = "last_generation";
     pub(crate) const KEY_0: &str = "fingerprint_key_0";
     pub(crate) const KEY_1: &str = "fingerprint_key_1";
+    /// CRC32C of the rows of `consumer_offsets`.
+    pub(crate) const OFFSETS_CRC: &str = "consumer_offsets_crc32c";
+    /// CRC32C of all other rows of this table.
+    pub(crate) const METADATA_CRC: &str = "metadata_crc32c";
 }
 
 /// The format of the tables and the journal that this code writes.
@@ -141,12 +149,23 @@ impl TablesFile {
             return Err(StoreError::corrupt(path, "the file is empty"));
         }
         let backend = FileBackend::held(file);
-        // A damaged file can make redb panic; here that is one more way to be unreadable.
-        let open = || self.builder().create_with_backend(backend.clone());
-        let database = std::panic::catch_unwind(std::panic::AssertUnwindSafe(open))
-            .map_err(|_| StoreError::corrupt(path, "redb cannot make sense of the file"))?
-            .map_err(|e| StoreError::redb("open", path, e))?;
+        let open = || Ok(self.builder().create_with_backend(backend.clone())?);
+        let database = self.guard(open)?;
         Ok((database, backend))
+    }
+
+    /// Runs a look into the file. A damaged one can make redb panic; that is one more way to be
+    /// unreadable.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`], or what the operating system says.
+    pub(super) fn guard<T>(
+        &self,
+        look: impl FnOnce() -> Result<T, redb::Error>,
+    ) -> Result<T, StoreError> {
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(look))
+            .map_err(|_| StoreError::corrupt(&self.path, "redb cannot make sense of the file"))?
+            .map_err(|e| StoreError::redb("read", &self.path, e))
     }
 
     fn builder(&self) -> redb::Builder {
@@ -162,7 +181,7 @@ fn fill_new(database: &Database) -> Result<(), redb::Error> {
     txn.set_quick_repair(true);
     {
         txn.open_table(REQUEST_LOG)?;
-        txn.open_table(CONSUMER_OFFSETS)?;
+        let offsets = txn.open_table(CONSUMER_OFFSETS)?;
         txn.open_table(CONSUMER_STATE)?;
         txn.open_table(REPLIES)?;
         txn.open_table(DEAD_LETTERS)?;
@@ -183,6 +202,7 @@ fn fill_new(database: &Database) -> Result<(), redb::Error> {
         ] {
             metadata.insert(name, value)?;
         }
+        protect(&offsets, &mut metadata)?;
     }
     txn.commit()?;
     Ok(())
@@ -194,4 +214,54 @@ pub(super) fn metadata(
     name: &str,
 ) -> Result<u64, redb::StorageError> {
     Ok(table.get(name)?.map_or(0, |row| row.value()))
+}
+
+/// Writes the checksums that [`verify`] compares; the last thing in a transaction that changes
+/// offsets or metadata. redb does not look at its own checksums when it reads, and a flipped bit in
+/// these rows would make numbers be used twice, or requests be skipped.
+pub(super) fn protect(
+    offsets: &impl ReadableTable<&'static str, u64>,
+    metadata: &mut Table<'_, &'static str, u64>,
+) -> Result<(), redb::StorageError> {
+    metadata.insert(meta::OFFSETS_CRC, rows_crc(offsets)?)?;
+    let crc = rows_crc(metadata)?;
+    metadata.insert(meta::METADATA_CRC, crc)?;
+    Ok(())
+}
+
+/// Fails when a row of `metadata` or `consumer_offsets` is not what was written, or the log does
+/// not end where it should.
+pub(super) fn verify(database: &Database) -> Result<(), redb::Error> {
+    let txn = redb::ReadableDatabase::begin_read(database)?;
+    let rows = txn.open_table(METADATA)?;
+    let corrupt = |what: &str| Err(redb::Error::Corrupted(what.to_owned()));
+    if metadata(&rows, meta::METADATA_CRC)? != rows_crc(&rows)? {
+        return corrupt("metadata: the rows do not match their checksum");
+    }
+    let offsets = txn.open_table(CONSUMER_OFFSETS)?;
+    if metadata(&rows, meta::OFFSETS_CRC)? != rows_crc(&offsets)? {
+        return corrupt("consumer_offsets: the rows do not match their checksum");
+    }
+    let log = txn.open_table(REQUEST_LOG)?;
+    let last = log.last()?.map(|row| row.0.value());
+    let last_seq = metadata(&rows, meta::LAST_SEQ)?;
+    if last.is_some_and(|last| last != last_seq) {
+        return corrupt("request_log: the last block is not the one that metadata names");
+    }
+    Ok(())
+}
+
+/// CRC32C of names and numbers, each name behind its length; without that of the metadata itself.
+fn rows_crc(table: &impl ReadableTable<&'static str, u64>) -> Result<u64, redb::StorageError> {
+    let mut crc = 0;
+    for row in table.iter()? {
+        let (name, number) = row?;
+        let name = name.value();
+        if name != meta::METADATA_CRC {
+            crc = crc32c::crc32c_append(crc, &(name.len() as u32).to_le_bytes());
+            crc = crc32c::crc32c_append(crc, name.as_bytes());
+            crc = crc32c::crc32c_append(crc, &number.value().to_le_bytes());
+        }
+    }
+    Ok(u64::from(crc))
 }

@@ -75,6 +75,8 @@ impl Shared {
     /// Stops the store for good; the first reason counts.
     pub(super) fn poison(&self, reason: impl Into<String>) {
         let _ = self.poisoned.set(reason.into());
+        // Nobody opens the tables again.
+        self.gate.close();
     }
 
     /// Fails when the store was stopped.

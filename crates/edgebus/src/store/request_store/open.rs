@@ -20,6 +20,7 @@ use crate::store::overlay::{Appended, Group, Overlay};
 use crate::store::sealed::{Sealed, load_keys};
 use crate::store::sealer::Sealer;
 use crate::store::store_time::StoreTime;
+use crate::store::tables::verify;
 use crate::store::view::{Shared, State};
 
 impl RequestStore {
@@ -37,11 +38,14 @@ impl RequestStore {
         let now = clock.now();
         let folder = Folder::open(&files, dir, config.cache_bytes)?;
         let tables = folder.tables.clone();
-        let redb = |e| StoreError::redb("read", &tables.path, e);
         let (database, backend) = tables.look()?;
-        let keys = load_keys(&database).map_err(redb)?;
-        let generations = Generations::load(&database, config.ids_per_generation).map_err(redb)?;
-        let sealed = Sealed::open(&database, &tables.path, &generations, keys).map_err(redb)?;
+        let (keys, generations, sealed) = tables.guard(|| {
+            verify(&database)?;
+            let keys = load_keys(&database)?;
+            let generations = Generations::load(&database, config.ids_per_generation)?;
+            let sealed = Sealed::open(&database, &tables.path, &generations, keys)?;
+            Ok((keys, generations, sealed))
+        })?;
 
         let mut overlays = Overlays::new(&sealed, config.seal_bytes);
         let journal = &folder.journal;
