@@ -1,5 +1,5 @@
-//! Power cuts at any call that changes the disk: while a store is made, opened, recovered, written,
-//! sealed, closed. Several in a row on the same disk.
+//! Power cuts and kills at any call that changes the disk: while a store is made, opened,
+//! recovered, written, sealed, closed. Several in a row on the same disk.
 
 use edgebus_sim::SimRng;
 
@@ -13,9 +13,14 @@ fn lives(seed: u64) -> Met {
     let lives = 2 + rng.below(5);
     for number in 0..lives {
         let ops = *rng.pick(&[40, 150, 600]);
-        machine.disk.cut_after_ops(1 + rng.below(ops));
+        let ops = 1 + rng.below(ops);
+        if rng.chance(0.3) {
+            machine.process.kill_after(ops);
+        } else {
+            machine.disk.cut_after_ops(ops);
+        }
         live(&mut machine, &mut rng.fork(), number);
-        machine.disk.power_cut(&mut rng);
+        machine.next_life(&mut rng);
     }
     let mut store = machine.start().expect("the power stays on");
     for _ in 0..5 {
@@ -30,18 +35,18 @@ fn lives(seed: u64) -> Met {
 
 /// From a start to the power cut, with ends of the process between.
 fn live(machine: &mut Machine, rng: &mut SimRng, number: u64) {
-    while !machine.disk.power_is_off() {
+    while !machine.is_over() {
         let store = match machine.start() {
             Ok(store) => store,
             Err(error) => {
-                assert!(machine.disk.power_is_off(), "life {number}: {error}");
+                assert!(machine.is_over(), "life {number}: {error}");
                 return;
             }
         };
         let mut life = Life::new(store, rng);
         for _ in 0..ACTIONS_PER_LIFE {
             if let Err(error) = machine.act(&mut life, rng) {
-                assert!(machine.disk.power_is_off(), "life {number}: {error}");
+                assert!(machine.is_over(), "life {number}: {error}");
                 break;
             }
         }
@@ -50,14 +55,14 @@ fn live(machine: &mut Machine, rng: &mut SimRng, number: u64) {
         drop(sealer);
         if rng.chance(0.5) {
             let closed = store.close();
-            assert!(closed.is_ok() || machine.disk.power_is_off(), "{closed:?}");
+            assert!(closed.is_ok() || machine.is_over(), "{closed:?}");
         }
     }
 }
 
 #[test]
-fn acked_requests_survive_power_cuts_and_the_store_always_opens() {
-    let met = for_seeds("acked_requests_survive", 1_000, lives);
+fn acked_requests_survive_power_cuts_and_kills_and_the_store_always_opens() {
+    let met = for_seeds("acked_requests_survive", 600, lives);
     eprintln!("{met:?}");
     let one_alone = met.acked < 10_000;
     let all = [

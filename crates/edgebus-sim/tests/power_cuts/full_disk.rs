@@ -41,7 +41,7 @@ fn fill_and_empty(seed: u64) -> Met {
         }
         known_requests_are_answered(&mut life, &machine);
         if rng.chance(0.3) {
-            machine.disk.power_cut(&mut rng);
+            machine.next_life(&mut rng);
             let store = machine.start().expect("a full disk opens");
             life = Life::new(store, &mut rng);
         }
@@ -53,7 +53,7 @@ fn fill_and_empty(seed: u64) -> Met {
         machine.met.seals += life.store.reader().stats().seals;
     }
     machine.check(&mut life.store);
-    machine.disk.power_cut(&mut rng);
+    machine.next_life(&mut rng);
     machine.start().expect("room");
     machine.met
 }
@@ -83,11 +83,11 @@ fn seals_all(life: &mut Life) {
 
 #[test]
 fn full_disk_stops_nothing_for_good_and_loses_nothing() {
-    let met = for_seeds("full_disk", 200, fill_and_empty);
+    let met = for_seeds("full_disk", 120, fill_and_empty);
     eprintln!("{met:?}");
     let one_alone = met.acked < 5_000;
     assert!(one_alone || met.refused_full > 1_000, "{met:?}");
-    assert!(one_alone || met.sealer_full > 100, "{met:?}");
+    assert!(one_alone || met.sealer_full > 50, "{met:?}");
 }
 
 #[test]

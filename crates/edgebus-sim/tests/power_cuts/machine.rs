@@ -12,6 +12,7 @@ use edgebus::{Code, Record, RequestStore, Scope, Seq, StoreConfig, StoreError};
 use edgebus_sim::{SimClock, SimDisk, SimRng};
 
 use crate::model::{CONSUMERS, Change, Model, Request, name};
+use crate::process::Process;
 
 pub(crate) const DIR: &str = "/srv/edgebus/data";
 
@@ -107,6 +108,8 @@ impl Met {
 /// Disk and clock, which outlive a power cut, and what the store acknowledged.
 pub(crate) struct Machine {
     pub(crate) disk: SimDisk,
+    /// Whose store it is; another one after each kill and power cut.
+    pub(crate) process: Process,
     pub(crate) clock: SimClock,
     pub(crate) config: StoreConfig,
     pub(crate) acked: Model,
@@ -136,8 +139,10 @@ impl Life {
 
 impl Machine {
     pub(crate) fn new(seed: u64) -> Self {
+        let disk = SimDisk::new(seed);
         Self {
-            disk: SimDisk::new(seed),
+            process: Process::new(&disk),
+            disk,
             clock: SimClock::new(1_700_000_000_000),
             config: small_config(),
             acked: Model::default(),
@@ -150,9 +155,22 @@ impl Machine {
         RequestStore::open_with(
             Path::new(DIR),
             self.config.clone(),
-            Arc::new(self.disk.this_boot()),
+            Arc::new(self.process.clone()),
             Arc::new(self.clock.clone()),
         )
+    }
+
+    /// Lets the power go if it has not, and come back, or starts another process if this one died.
+    pub(crate) fn next_life(&mut self, rng: &mut SimRng) {
+        if !self.process.is_dead() {
+            self.disk.power_cut(rng);
+        }
+        self.process = Process::new(&self.disk);
+    }
+
+    /// Whether nothing works any more, as ordered.
+    pub(crate) fn is_over(&self) -> bool {
+        self.disk.power_is_off() || self.process.is_dead()
     }
 
     /// Opens the store and checks that it holds all that was acknowledged, and of the rest all or

@@ -7,6 +7,8 @@
 
 mod model;
 
+mod process;
+
 mod machine;
 
 mod cuts;

@@ -1,0 +1,7 @@
+//! The library as its users see it, on real files.
+
+#![allow(clippy::unwrap_used)]
+
+mod bus;
+
+mod store;
