@@ -19,6 +19,7 @@ mod serve;
 
 mod log;
 mod remote;
+mod runtime;
 mod send;
 mod stats;
 

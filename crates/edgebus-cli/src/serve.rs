@@ -19,9 +19,7 @@ use crate::args::ServeOptions;
 use crate::error::{CliError, INTERRUPTED, USAGE};
 use crate::http::{self, Health};
 use crate::output;
-
-/// Most threads for connections.
-const WORKERS_MAX: usize = 8;
+use crate::runtime;
 
 /// How long connections may take to end once the server stops.
 const STOP_TIME: Duration = Duration::from_secs(10);
@@ -29,11 +27,8 @@ const STOP_TIME: Duration = Duration::from_secs(10);
 /// `edgebus serve …`.
 pub(crate) fn run(options: ServeOptions, json: bool) -> Result<(), CliError> {
     start_logging()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(workers())
-        .enable_all()
-        .build()
-        .map_err(|e| CliError::io("start", Path::new("the runtime"), e))?;
+    let runtime =
+        runtime::for_serving().map_err(|e| CliError::io("start", Path::new("the runtime"), e))?;
     let served = runtime.block_on(serve(&options, json));
     // A connection that would not end does not keep the process.
     runtime.shutdown_background();
@@ -199,10 +194,4 @@ fn announce(options: &ServeOptions, server: &Server, http: Option<&TcpListener>,
         // Nobody waits for it, and the server runs all the same.
         tracing::debug!("stdout cannot be written");
     }
-}
-
-/// Threads for connections: one core is left to the engine, which has a thread of its own.
-pub(crate) fn workers() -> usize {
-    let cores = std::thread::available_parallelism().map_or(2, usize::from);
-    (cores - 1).clamp(1, WORKERS_MAX)
 }

@@ -8,6 +8,7 @@
 mod controls;
 mod device;
 mod load;
+mod measurement;
 mod report;
 mod subject;
 
@@ -63,7 +64,8 @@ pub(crate) fn run(options: Options, server: Option<ServerUrl>, json: bool) -> Re
     if !options.no_controls {
         subjects.extend([subject::Subject::Raw, subject::Subject::RedbRows]);
     }
-    let mut results: Vec<Vec<report::Measurement>> = subjects.iter().map(|_| Vec::new()).collect();
+    let mut results: Vec<Vec<measurement::Measurement>> =
+        subjects.iter().map(|_| Vec::new()).collect();
     for round in 0..options.rounds {
         for (subject, results) in subjects.iter().zip(&mut results) {
             let dir = folder.0.join(format!("{}-{round}", subject.name()));

@@ -1,39 +1,9 @@
 //! Medians of several measurements, as a table or as JSON.
 
-use super::load::Load;
+use super::measurement::Measurement;
 use super::subject::Subject;
 use super::{Ids, Options};
 use crate::error::CliError;
-
-/// One measurement.
-#[derive(Clone, Debug)]
-pub(super) struct Measurement {
-    acked_per_s: f64,
-    p50_ms: f64,
-    p99_ms: f64,
-    p999_ms: f64,
-    syncs_per_s: f64,
-    per_group: f64,
-    device_bytes: Option<f64>,
-}
-
-impl Measurement {
-    /// From what a sender saw, the number of syncs (one a group), and the bytes on the device.
-    pub(super) fn new(load: Load, syncs: u64, device_bytes: Option<u64>) -> Self {
-        let seconds = load.elapsed.as_secs_f64().max(1e-9);
-        let acked = load.acked.max(1) as f64;
-        let ms = |quantile| load.latency.value_at_quantile(quantile) as f64 / 1000.0;
-        Self {
-            acked_per_s: load.acked as f64 / seconds,
-            p50_ms: ms(0.5),
-            p99_ms: ms(0.99),
-            p999_ms: ms(0.999),
-            syncs_per_s: syncs as f64 / seconds,
-            per_group: acked / syncs.max(1) as f64,
-            device_bytes: device_bytes.map(|bytes| bytes as f64 / acked),
-        }
-    }
-}
 
 /// Prints the medians.
 pub(super) fn print(

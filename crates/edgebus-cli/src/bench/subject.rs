@@ -6,7 +6,7 @@ use edgebus::{Client, ClientConfig, MessageBus, Server, ServerConfig, ServerUrl,
 
 use super::device::Device;
 use super::load::{self, Load, Target};
-use super::report::Measurement;
+use super::measurement::Measurement;
 use super::{Options, controls};
 use crate::error::CliError;
 
@@ -122,10 +122,7 @@ struct Serving {
 
 impl Serving {
     fn start(dir: &Path) -> Result<Self, CliError> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(crate::serve::workers())
-            .enable_all()
-            .build()
+        let runtime = crate::runtime::for_serving()
             .map_err(|e| CliError::io("start a runtime for", dir, e))?;
         let bus = MessageBus::open(dir)?;
         let mut config = ServerConfig::default();

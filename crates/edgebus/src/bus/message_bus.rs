@@ -11,21 +11,10 @@ use tokio::sync::{oneshot, watch};
 
 use super::lane::{Lane, LaneConfig, Outcome, engine_gone};
 use super::queue::{Control, Queue};
+use super::state::BusState;
 use super::threads;
 use crate::error::SendError;
 use crate::store::{Fingerprinter, Replay, RequestStore, StoreError, StoreReader};
-
-/// Whether a bus takes requests.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum BusState {
-    /// It does.
-    Running,
-    /// An I/O error stopped it; nothing more is accepted until the store is opened again.
-    Poisoned(String),
-    /// It was shut down; everything accepted is on disk and sealed.
-    Stopped,
-}
 
 /// A running store that many senders share. Cheap to clone.
 ///

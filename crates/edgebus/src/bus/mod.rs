@@ -17,9 +17,11 @@ mod engine;
 mod lane;
 mod message_bus;
 mod queue;
+mod state;
 mod threads;
 
 pub use engine::{Engine, Turn};
 pub use lane::{Lane, LaneConfig, Outcome, Submitted};
-pub use message_bus::{BusState, MessageBus};
+pub use message_bus::MessageBus;
 pub use queue::Queue;
+pub use state::BusState;

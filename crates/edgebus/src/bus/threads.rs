@@ -11,8 +11,8 @@ use rustix::thread::gettid;
 use tokio::sync::watch;
 
 use super::engine::{Engine, Turn};
-use super::message_bus::BusState;
 use super::queue::Queue;
+use super::state::BusState;
 use crate::store::{RequestStore, SealStep, Sealer, StoreReader};
 
 /// How far the sealer gives way to the other threads.
