@@ -47,7 +47,7 @@ impl Fingerprinter {
     pub(super) fn id_hash(&self, id: &RequestId, scope: Scope) -> u64 {
         let mut hasher = SipHasher13::new_with_keys(self.key.1, self.key.0);
         hasher.write(id.as_bytes());
-        hasher.write_u32(scope.0);
+        hasher.write(&scope.0.to_le_bytes());
         hasher.finish()
     }
 }

@@ -64,6 +64,7 @@ impl Sealer {
         generations: Generations,
     ) -> Self {
         let sealed_last = shared.state.read().sealed.lsn;
+        note_size(&shared, &tables);
         Self {
             shared,
             files,
@@ -183,6 +184,7 @@ impl Sealer {
         let old_overlay = sealed.and_then(|_| state.closed.pop_front());
         drop(state);
         self.shared.gate.open();
+        note_size(&self.shared, &self.tables);
         // Freed outside the lock, as that can take a while.
         drop((old_view, old_overlay));
         Ok(())
@@ -222,6 +224,15 @@ impl Drop for Sealer {
     /// The file is closed with the sealer, so readers need not wait for another view.
     fn drop(&mut self) {
         self.shared.gate.close();
+    }
+}
+
+/// Keeps the size of the tables' file among the figures; a size that cannot be told stays as it
+/// was, as nothing depends on it.
+fn note_size(shared: &Shared, tables: &TablesFile) {
+    if let Ok(bytes) = tables.bytes() {
+        let counter = &shared.counters.store_file_bytes;
+        counter.store(bytes, Ordering::Relaxed);
     }
 }
 

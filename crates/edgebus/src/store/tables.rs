@@ -168,6 +168,14 @@ impl TablesFile {
             .map_err(|e| StoreError::redb("read", &self.path, e))
     }
 
+    /// Size of the file.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub(super) fn bytes(&self) -> std::io::Result<u64> {
+        self.files.open(&self.path, OpenMode::Existing)?.len()
+    }
+
     fn builder(&self) -> redb::Builder {
         let mut builder = redb::Builder::new();
         builder.set_cache_size(self.cache_bytes);

@@ -51,6 +51,7 @@ pub(super) struct Counters {
     pub(super) seals: AtomicU64,
     pub(super) seal_bytes_per_s: AtomicU64,
     pub(super) disk_free_bytes: AtomicU64,
+    pub(super) store_file_bytes: AtomicU64,
     pub(super) storage_full: AtomicBool,
 }
 
@@ -315,6 +316,7 @@ impl StoreReader {
             seals: get(&counters.seals),
             dead_letters: state.sealed.dead_letters + above as u64,
             disk_free_bytes: get(&counters.disk_free_bytes),
+            store_file_bytes: get(&counters.store_file_bytes),
             poisoned: self.shared.check().is_err(),
             storage_full: counters.storage_full.load(Ordering::Relaxed),
             ..Stats::default()
