@@ -24,6 +24,8 @@ mod space;
 
 mod fixture;
 
+mod format;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -85,7 +87,7 @@ pub(crate) fn message(number: u64) -> Message {
 
 /// The request with this number and a payload of so many bytes that do not compress.
 pub(crate) fn large_message(number: u64, payload_bytes: usize) -> Message {
-    let mut state = number | 1;
+    let mut state = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let payload: Vec<u8> = (0..payload_bytes)
         .map(|_| {
             state ^= state << 13;
