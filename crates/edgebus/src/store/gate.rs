@@ -4,6 +4,7 @@
 //! at once. A reader that comes between waits for the next view instead of telling its caller that
 //! the disk is full: reading needs no room.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
@@ -17,15 +18,10 @@ const WAIT_MAX: Duration = Duration::from_secs(1);
 /// Where readers wait for the tables.
 #[derive(Debug, Default)]
 pub(super) struct Gate {
-    state: Mutex<State>,
+    /// Views published so far; changed under the lock, read without it by each look.
+    views: AtomicU64,
+    tables: Mutex<Tables>,
     changed: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    /// Views published so far.
-    views: u64,
-    tables: Tables,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,21 +38,21 @@ enum Tables {
 impl Gate {
     /// There is a new view.
     pub(super) fn open(&self) {
-        let mut state = self.state.lock();
-        state.views += 1;
-        state.tables = Tables::Open;
+        let mut tables = self.tables.lock();
+        *tables = Tables::Open;
+        self.views.fetch_add(1, Ordering::Release);
         self.changed.notify_all();
     }
 
     /// The file could not be opened for want of room.
     pub(super) fn full(&self) {
-        self.state.lock().tables = Tables::Full;
+        *self.tables.lock() = Tables::Full;
         self.changed.notify_all();
     }
 
     /// The file is closed for good, or will not be opened again once it is.
     pub(super) fn close(&self) {
-        self.state.lock().tables = Tables::Closed;
+        *self.tables.lock() = Tables::Closed;
         self.changed.notify_all();
     }
 
@@ -69,16 +65,17 @@ impl Gate {
         mut look: impl FnMut() -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         loop {
-            let seen = self.state.lock().views;
+            let seen = self.views.load(Ordering::Acquire);
             let path = match look() {
                 Err(StoreError::Closed { path }) => path,
                 found => return found,
             };
-            let mut state = self.state.lock();
-            let waiting = |state: &mut State| state.views == seen && state.tables == Tables::Open;
-            self.changed.wait_while_for(&mut state, waiting, WAIT_MAX);
-            if state.views == seen {
-                return Err(match state.tables {
+            let is_same = || self.views.load(Ordering::Acquire) == seen;
+            let mut tables = self.tables.lock();
+            let waiting = |tables: &mut Tables| is_same() && *tables == Tables::Open;
+            self.changed.wait_while_for(&mut tables, waiting, WAIT_MAX);
+            if is_same() {
+                return Err(match *tables {
                     Tables::Full => StoreError::Full { path },
                     Tables::Open | Tables::Closed => StoreError::Closed { path },
                 });
