@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use edgebus::files::RealFiles;
-use edgebus::{RequestStore, Seq};
+use edgebus::{Code, RequestStore, Seq};
 
 use super::manual_clock::ManualClock;
-use super::{append, assert_holds, contents, open_with, seal, segments, small_config};
+use super::{
+    append, assert_holds, contents, open_with, seal, segments, small_config, unsealed_config,
+};
 
 fn names(dir: &Path) -> BTreeSet<String> {
     let paths = contents(dir).into_keys();
@@ -97,10 +99,7 @@ fn journal_space_is_used_again_once_it_is_sealed() {
 #[test]
 fn segment_is_freed_one_seal_late() {
     let folder = tempfile::tempdir().expect("folder");
-    let mut config = small_config();
-    config.seal_bytes = usize::MAX;
-    config.seal_journal_bytes = u64::MAX;
-    let mut store = open_with(folder.path(), config).expect("opens");
+    let mut store = open_with(folder.path(), unsealed_config()).expect("opens");
     append(&mut store, 1..=63 + 10);
     assert_eq!(segments(folder.path()).len(), 2);
     seal(&mut store);
@@ -116,6 +115,41 @@ fn segment_is_freed_one_seal_late() {
         1,
         "what was sealed before is not needed any more"
     );
+}
+
+/// redb does not fall back from a commit whose bytes the disk lost; the journal still has them.
+#[test]
+fn lost_commit_of_the_tables_is_made_good_from_the_journal_and_a_second_is_corruption() {
+    let folder = tempfile::tempdir().expect("folder");
+    let tables = folder.path().join("store.redb");
+    let mut store = open_with(folder.path(), unsealed_config()).expect("opens");
+    let mut last = 0;
+    let mut copies = Vec::new();
+    for _ in 0..4 {
+        // More than a segment takes.
+        append(&mut store, last + 1..=last + 100);
+        last += 100;
+        seal(&mut store);
+        copies.push(fs::read(&tables).expect("tables"));
+    }
+    drop(store);
+    let whole = copies.pop().expect("copy");
+    let one_lost = copies.pop().expect("copy");
+    let two_lost = copies.pop().expect("copy");
+
+    fs::write(&tables, two_lost).expect("write");
+    let error = open_with(folder.path(), unsealed_config()).expect_err("a gap");
+    assert_eq!(error.code(), Code::Corrupt);
+    assert!(error.to_string().contains("missing"), "{error}");
+    for tables_then in [whole, one_lost] {
+        fs::write(&tables, tables_then).expect("write");
+        let store = open_with(folder.path(), unsealed_config()).expect("opens");
+        assert_holds(&store, last);
+    }
+    let mut store = open_with(folder.path(), unsealed_config()).expect("opens");
+    append(&mut store, last + 1..=last + 100);
+    seal(&mut store);
+    assert_holds(&store, last + 100);
 }
 
 #[test]
