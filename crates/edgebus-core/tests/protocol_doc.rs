@@ -1,0 +1,114 @@
+//! docs/protocol.md is what people write clients from: its examples must be what the code does.
+
+use std::collections::BTreeMap;
+
+use bytes::BytesMut;
+use edgebus_core::wire::control::{Hello, Welcome};
+use edgebus_core::wire::{Frame, ReceiptRange, encode};
+use edgebus_core::{Code, Message, Record, RecordLimits, RequestId, Topic};
+
+const DOC: &str = include_str!("../../../docs/protocol.md");
+
+/// The blocks fenced as ```hex NAME, without the remarks behind `#`.
+fn hex_blocks() -> BTreeMap<String, Vec<u8>> {
+    let mut blocks = BTreeMap::new();
+    let mut lines = DOC.lines();
+    while let Some(line) = lines.next() {
+        let Some(name) = line.strip_prefix("```hex ") else {
+            continue;
+        };
+        let block = lines.by_ref().take_while(|line| !line.starts_with("```"));
+        let digits: String = block
+            .map(|line| line.split('#').next().unwrap_or_default())
+            .flat_map(str::split_whitespace)
+            .collect();
+        let bytes = (0..digits.len())
+            .step_by(2)
+            .map(|at| u8::from_str_radix(&digits[at..at + 2], 16).expect("hexadecimal"))
+            .collect();
+        blocks.insert(name.to_owned(), bytes);
+    }
+    blocks
+}
+
+fn order() -> Record {
+    let id = "0192d4c0-7c00-7000-8000-000000000001".parse().expect("id");
+    let topic = "orders.created".parse().expect("topic");
+    let message = Message::new(id, topic, "{\"order\":1}")
+        .source("till-7")
+        .time_ms(1_730_000_000_000);
+    Record::encode(&message, &RecordLimits::default()).expect("fits")
+}
+
+#[test]
+fn worked_example_is_what_the_code_encodes() {
+    let hello = Frame::Hello(Hello {
+        version_min: 1,
+        version_max: 1,
+        client: "till-7".into(),
+        software: "example".into(),
+    });
+    let welcome = Frame::Welcome(Welcome {
+        version: 1,
+        software: "edgebus".into(),
+        frame_bytes_max: 1_048_576,
+        payload_bytes_max: 1_015_808,
+    });
+    let send = Frame::Send {
+        first_tag: 0,
+        records: vec![order()],
+    };
+    let receipts = Frame::Receipts(vec![ReceiptRange {
+        first_tag: 0,
+        first_seq: 1,
+        count: 1,
+        duplicate: false,
+    }]);
+    let blocks = hex_blocks();
+    for (name, frame) in [
+        ("hello", hello),
+        ("welcome", welcome),
+        ("send", send),
+        ("receipts", receipts),
+    ] {
+        let mut bytes = BytesMut::new();
+        encode(&frame, &mut bytes);
+        let hex: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(
+            blocks.get(name).map(Vec::as_slice),
+            Some(&bytes[..]),
+            "{name}: {}",
+            hex.join(" ")
+        );
+    }
+}
+
+#[test]
+fn every_code_stands_in_the_table_with_whether_to_try_again() {
+    for code in Code::ALL {
+        let again = if code.is_retryable() { "yes" } else { "no" };
+        let row = format!("| `{code}` | {again} |");
+        assert!(DOC.contains(&row), "missing: {row}");
+    }
+}
+
+#[test]
+fn ids_of_values_are_the_published_vectors() {
+    let vectors: Vec<Vec<&str>> = DOC
+        .lines()
+        .skip_while(|line| !line.starts_with("| namespace |"))
+        .skip(2)
+        .take_while(|line| line.starts_with('|'))
+        .map(|line| {
+            line.split('|')
+                .map(|cell| cell.trim().trim_matches('`'))
+                .collect()
+        })
+        .collect();
+    assert!(vectors.len() >= 3, "the table of vectors is there");
+    for vector in vectors {
+        let topic: Topic = vector[2].parse().expect("topic");
+        let id = RequestId::from_value(vector[1], &topic, vector[3]);
+        assert_eq!(id.to_string(), vector[4]);
+    }
+}
