@@ -4,4 +4,8 @@
 
 mod bus;
 
+mod protocol;
+
 mod store;
+
+mod tcp;

@@ -43,11 +43,6 @@ impl TestBus {
         MessageBus::open(self.folder.path()).unwrap()
     }
 
-    /// Waits until so many records are handed over and not decided.
-    pub(crate) async fn queued(&self, records: u64) {
-        eventually(|| self.bus.stats().queued >= records).await;
-    }
-
     /// Waits until the bus says that it stopped for good.
     pub(crate) async fn poisoned(&self) -> String {
         let mut state = self.bus.state();

@@ -2,6 +2,7 @@
 //! there is room again.
 
 use std::io::ErrorKind;
+use std::time::Duration;
 
 use edgebus::{BusState, Code, ConsumerName, Seq, StoreConfig};
 
@@ -32,7 +33,10 @@ async fn fill(on: &TestBus) -> u64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn full_disk_refuses_new_requests_only_and_resumes_by_itself() {
-    let on = TestBus::start();
+    let mut config = StoreConfig::default();
+    // Nothing else wakes the engine.
+    config.seal_after = Duration::from_secs(3600);
+    let on = TestBus::start_with(config);
     assert_eq!(new(on.bus.send_to_server(message(1)).await), Seq(1));
     let refused = fill(&on).await;
 

@@ -1,0 +1,177 @@
+//! What one client may take: places, memory, and the server's time.
+
+use edgebus::query::{LogQuery, Query};
+use edgebus::wire::Frame;
+use edgebus::{ClientConfig, Code, ConnectError, Seq};
+
+use super::fixture::{TestServer, goodbye, lane, outcomes, send, short};
+use crate::bus::files::{Call, Of};
+use crate::bus::fixture::{eventually, large_message, log_ids, message, new, records, within};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connection_over_the_limit_is_told_so_and_takes_no_place() {
+    let server = TestServer::start_with(|config| config.connections_max = 2).await;
+    let first = server.connect(ClientConfig::default()).await;
+    let _second = server.connect(ClientConfig::default()).await;
+    let mut turned_away = Vec::new();
+    for _ in 0..5 {
+        let mut socket = server.socket().await;
+        let refusal = goodbye(socket.frame().await);
+        assert_eq!(refusal.code, Code::TooManyConnections);
+        assert!(refusal.retry_after_ms.is_some());
+        // It does not hang up.
+        turned_away.push(socket);
+    }
+    let refused = server.try_connect(ClientConfig::default()).await;
+    assert!(matches!(
+        refused,
+        Err(ConnectError::Refused(refusal)) if refusal.code == Code::TooManyConnections
+    ));
+    let stats = server.handle.stats();
+    assert_eq!(
+        (
+            stats.connections,
+            stats.connections_accepted,
+            stats.connections_cut
+        ),
+        (2, 8, 6)
+    );
+
+    drop(first);
+    eventually(|| server.handle.stats().connections == 1).await;
+    let third = server.connect(ClientConfig::default()).await;
+    new(third.send_message(message(1)).await);
+}
+
+/// Answers are looked up a few at a time, so that a client which asks and does not read makes the
+/// server hold a few pages, not thousands.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn questions_without_end_are_all_answered_beside_sends() {
+    const QUESTIONS: u64 = 2000;
+    let server = TestServer::start().await;
+    for number in 0..5 {
+        new(server
+            .bus()
+            .send_to_server(large_message(number, 100 * 1024))
+            .await);
+    }
+    let mut socket = server.welcomed().await;
+    let question = |tag| Frame::Query {
+        tag,
+        query: (&Query::Log(LogQuery::from(Seq(1)))).into(),
+    };
+    let mut bytes = Vec::new();
+    for tag in 0..QUESTIONS {
+        bytes.extend_from_slice(&super::fixture::bytes_of(&question(1000 + tag)));
+        if tag % 100 == 0 {
+            let record = records(100 + tag..101 + tag);
+            bytes.extend_from_slice(&super::fixture::bytes_of(&send(tag / 100, record)));
+        }
+    }
+    // All of it is sent before anything is read.
+    socket.write(&bytes).await;
+    socket.end().await;
+    let (mut pages, mut receipts) = (0, 0);
+    while let Some(frame) = socket.frame().await {
+        match frame {
+            Frame::Page { page, .. } => {
+                assert_eq!(page.entries[0].seq(), Seq(1));
+                pages += 1;
+            }
+            frame => receipts += outcomes(&[frame]).len(),
+        }
+    }
+    assert_eq!((pages, receipts), (QUESTIONS, 20));
+}
+
+/// It must not keep the server from stopping either.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn client_that_reads_nothing_is_cut() {
+    let mut server = TestServer::start_with(|config| config.write_timeout = short()).await;
+    for number in 0..5 {
+        new(server
+            .bus()
+            .send_to_server(large_message(number, 900 * 1024))
+            .await);
+    }
+    let mut deaf = Vec::new();
+    for _ in 0..2 {
+        let mut socket = server.welcomed().await;
+        // More than the buffers of both ends hold.
+        for tag in 0..64 {
+            let query = (&Query::Log(LogQuery::from(Seq(1)))).into();
+            socket.send(&Frame::Query { tag, query }).await;
+        }
+        deaf.push(socket);
+    }
+    server.stop().await;
+    assert_eq!(server.handle.stats().connections, 0);
+    drop(deaf);
+}
+
+/// The lane of one connection is full: the server stops reading it, and nothing is lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connection_with_a_full_lane_waits_and_loses_nothing() {
+    let server = TestServer::start_with(|config| config.lane = lane(10)).await;
+    let mut socket = server.welcomed().await;
+    let hold = server.files().hold(Of::Journal, Call::Sync);
+    for first in 0..20 {
+        let tag = first * 50;
+        socket.send(&send(tag, records(tag..tag + 50))).await;
+    }
+    within(hold.reached()).await;
+    assert!(server.bus().stats().queued <= 10);
+    drop(hold);
+    socket.end().await;
+    let told = outcomes(&socket.frames().await);
+    let expected: Vec<_> = (0..1000).map(|tag| (tag, Ok((tag + 1, false)))).collect();
+    assert_eq!(told, expected);
+    assert_eq!(log_ids(server.bus()).len(), 1000);
+}
+
+/// Frames are limited by the server, so its clients keep within its limit, whatever it is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn client_keeps_within_a_small_limit_of_its_server() {
+    let server = TestServer::start_with(|config| config.frame_bytes_max = 1).await;
+    let client = server.connect(ClientConfig::default()).await;
+    let pending: Vec<_> = (0..1000)
+        .map(|number| client.try_send(large_message(number, 1000)).unwrap())
+        .collect();
+    for pending in pending {
+        new(within(pending).await);
+    }
+    let batch = (1000..1200)
+        .map(|number| large_message(number, 1000))
+        .collect();
+    for result in within(client.send_batch(batch)).await {
+        new(result);
+    }
+    // 64 KiB is the least it can be, and half of that is for payload.
+    new(client.send_message(large_message(2000, 32 * 1024)).await);
+    let error = client
+        .send_message(large_message(2001, 32 * 1024 + 1))
+        .await;
+    assert_eq!(error.unwrap_err().code(), Code::PayloadTooLarge);
+    let mut replay = client.replay(LogQuery::from(Seq(1)));
+    let mut seen = 0;
+    while let Some(entry) = within(replay.next()).await {
+        entry.unwrap();
+        seen += 1;
+    }
+    assert_eq!(seen, 1201);
+    assert_eq!(server.handle.stats().connections_cut, 0);
+}
+
+/// A request larger than what the client takes by default comes through when the server lets
+/// requests be that large.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn client_reads_requests_as_large_as_its_server_takes() {
+    let mut config = edgebus::StoreConfig::default();
+    config.record.payload_bytes_max = 3 * 1024 * 1024;
+    let on = crate::bus::fixture::TestBus::start_with(config);
+    let server = TestServer::start_on(on, |config| config.frame_bytes_max = 4 << 20).await;
+    let client = server.connect(ClientConfig::default()).await;
+    new(within(client.send_message(large_message(1, 3 << 20))).await);
+    let entry = within(client.get(Seq(1))).await.unwrap().unwrap();
+    assert_eq!(entry.record().payload_bytes().len(), 3 << 20);
+}
