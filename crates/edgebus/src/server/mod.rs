@@ -122,6 +122,8 @@ pub(crate) struct Counters {
     open: AtomicU64,
     accepted: AtomicU64,
     cut: AtomicU64,
+    /// Requests that were refused before the bus saw them.
+    refused: AtomicU64,
 }
 
 impl Server {
@@ -296,15 +298,22 @@ impl Shared {
         }
     }
 
+    fn count_refused(&self, requests: usize) {
+        let refused = &self.counters.refused;
+        refused.fetch_add(requests as u64, Ordering::Relaxed);
+    }
+
     pub(crate) fn stats(&self) -> Stats {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let of_bus = self.bus.stats();
         Stats {
+            refused: of_bus.refused + get(&self.counters.refused),
             uptime_ms: self.started.elapsed().as_millis() as u64,
             connections: get(&self.counters.open),
             connections_accepted: get(&self.counters.accepted),
             connections_cut: get(&self.counters.cut),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            ..self.bus.stats()
+            ..of_bus
         }
     }
 }

@@ -76,7 +76,10 @@ pub(super) async fn write_all(
                     continue;
                 }
                 Some(Reply::Frame(frame)) => vec![frame],
-                Some(Reply::Refused(refused)) => frames_for(refused),
+                Some(Reply::Refused(refused)) => {
+                    shared.count_refused(refused.len());
+                    frames_for(refused)
+                }
                 Some(Reply::Outcomes { tags, submitted }) => {
                     deciding.push_back(Box::pin(decide(tags, submitted)));
                     continue;

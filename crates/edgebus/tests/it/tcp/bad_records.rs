@@ -80,7 +80,8 @@ async fn bad_record_is_refused_alone() {
     ];
     assert_eq!(told, expected);
     assert_eq!(log_ids(server.bus()), [1, 5, 10, 12].map(id));
-    assert_eq!(server.handle.stats().connections_cut, 0);
+    let stats = server.handle.stats();
+    assert_eq!((stats.refused, stats.connections_cut), (8, 0));
 }
 
 /// Behind a record with wrong lengths nothing can be found any more, so the connection ends; what
