@@ -93,6 +93,8 @@ impl Sealer {
         match step {
             // A reader may have met an I/O error first; opening anew shows whether it lasts.
             Err(StoreError::Full { .. } | StoreError::Closed { .. }) => {
+                let full = &self.shared.counters.sealer_full;
+                full.store(true, Ordering::Relaxed);
                 self.reopen().map(|()| SealStep::Full)
             }
             other => other,
@@ -144,6 +146,7 @@ impl Sealer {
         self.sealed_last = overlay.last_lsn;
         let counters = &self.shared.counters;
         Counters::add(&counters.seals, 1);
+        counters.sealer_full.store(false, Ordering::Relaxed);
         let per_s = overlay.bytes as f64 / started.elapsed().as_secs_f64().max(1e-6);
         counters
             .seal_bytes_per_s

@@ -53,6 +53,8 @@ pub(super) struct Counters {
     pub(super) disk_free_bytes: AtomicU64,
     pub(super) store_file_bytes: AtomicU64,
     pub(super) storage_full: AtomicBool,
+    /// The sealer found no room for the tables when it last tried.
+    pub(super) sealer_full: AtomicBool,
 }
 
 impl Counters {

@@ -133,9 +133,12 @@ impl RequestStore {
         // A file system that cannot tell is taken to have room; its writes will say otherwise.
         let free = self.files.free_bytes(&self.dir).unwrap_or(u64::MAX);
         counters.disk_free_bytes.store(free, Ordering::Relaxed);
-        counters
-            .storage_full
-            .store(free < self.config.disk_free_bytes_min, Ordering::Relaxed);
+        // The tables grow in large steps, so they may find no room while there is some. Until they
+        // do, nothing makes room above them, and who waits for that would wait without an answer.
+        let cannot_seal = counters.sealer_full.load(Ordering::Relaxed);
+        let stuck = cannot_seal && self.admission() == Admission::Blocked;
+        let full = stuck || free < self.config.disk_free_bytes_min;
+        counters.storage_full.store(full, Ordering::Relaxed);
     }
 
     fn close_overlay_if_due(&mut self, now: Now) {

@@ -135,11 +135,15 @@ impl RequestStore {
 
     fn storage_full(&self) -> Refusal {
         let free = self.shared.counters.disk_free_bytes.load(Ordering::Relaxed);
-        let message = format!(
-            "{} has {free} bytes free, less than the {} kept for work already accepted: free some space",
-            self.dir.display(),
-            self.config.disk_free_bytes_min
-        );
+        let dir = self.dir.display();
+        let kept = self.config.disk_free_bytes_min;
+        let message = if free < kept {
+            format!(
+                "{dir} has {free} bytes free, less than the {kept} kept for work already accepted: free some space"
+            )
+        } else {
+            format!("{dir} has {free} bytes free, too few for the tables to grow: free some space")
+        };
         Refusal::new(Code::StorageFull, message).retry_after_ms(1000)
     }
 

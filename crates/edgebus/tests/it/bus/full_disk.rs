@@ -125,3 +125,40 @@ async fn journal_without_room_for_a_segment_refuses_the_group() {
     assert_eq!(new(again), Seq(stored + 1));
     assert_eq!(on.reopen().await.reader().last_seq(), Seq(stored + 1));
 }
+
+/// The file of the tables may find no room although the disk has some, as it grows in large steps.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sealer_without_room_refuses_at_the_bound_and_keeps_nobody_from_stopping() {
+    let on = TestBus::start_with(small_tail());
+    let no_room = Fault::Fails(ErrorKind::StorageFull);
+    on.files.fault(Of::Tables, Call::Write, no_room);
+    let send = |number| {
+        let message = large_message(number, 20 * 1024);
+        on.bus.try_send_to_server(message).unwrap()
+    };
+    let mut stored = 0;
+    while on.bus.stats().tail_bytes < 64 * 1024 {
+        new(within(send(stored + 1)).await);
+        stored += 1;
+    }
+    let refused = within(send(stored + 1)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::StorageFull);
+    assert_eq!(duplicate(within(send(1)).await), Seq(1));
+
+    on.files.no_faults();
+    eventually(|| !on.bus.stats().storage_full).await;
+    assert_eq!(new(within(send(stored + 1)).await), Seq(stored + 1));
+    stored += 1;
+
+    on.files.fault(Of::Tables, Call::Write, no_room);
+    while on.bus.stats().tail_bytes < 64 * 1024 {
+        new(within(send(stored + 1)).await);
+        stored += 1;
+    }
+    let waiting = send(stored + 1);
+    assert_eq!(within(on.bus.shutdown()).await, BusState::Stopped);
+    let code = within(waiting).await.unwrap_err().code();
+    assert_eq!(code, Code::StorageFull);
+    on.files.no_faults();
+    assert_eq!(on.reopen().await.reader().last_seq(), Seq(stored));
+}
