@@ -15,9 +15,17 @@ use edgebus::{Code, Refusal, RequestId, ServerUrl, Topic, TopicPattern};
 use crate::bench;
 use crate::time::Position;
 
+/// What every script needs to know.
+const AFTER_HELP: &str = "\
+Exit status: 0 done, 1 refused, 2 usage, 3 cannot connect, 4 outcome unknown (ask again with the
+same id), 74 an I/O error stopped the server's store, 130 interrupted.
+
+Environment: EDGEBUS_SERVER as --server (bench takes the option only), EDGEBUS_INSECURE as
+--insecure, EDGEBUS_LOG for the server's log (error, warn, info, debug).";
+
 /// A durable message bus for edge servers.
 #[derive(Debug, clap::Parser)]
-#[command(name = "edgebus", version, disable_help_subcommand = true)]
+#[command(name = "edgebus", version, disable_help_subcommand = true, after_help = AFTER_HELP)]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -50,7 +58,7 @@ pub(crate) enum Command {
     Stats(StatsOptions),
     /// Tell whether the server takes requests
     Health,
-    /// Measure
+    /// Measure how fast requests are stored; with --server, stores them at that server
     Bench(bench::Options),
     /// Print a completion script for a shell
     Completions {

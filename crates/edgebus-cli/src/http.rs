@@ -9,7 +9,7 @@ use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use edgebus::{BusState, Code, Refusal};
+use edgebus::{BusState, Code, Refusal, StoreReader};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -37,6 +37,7 @@ pub(crate) async fn bind(
 pub(crate) struct Health {
     pub(crate) bus: watch::Receiver<BusState>,
     pub(crate) stopping: watch::Receiver<bool>,
+    pub(crate) store: StoreReader,
 }
 
 impl Health {
@@ -51,6 +52,9 @@ impl Health {
         match self.live() {
             (StatusCode::OK, _) if *self.stopping.borrow() => {
                 (StatusCode::SERVICE_UNAVAILABLE, "shutting down\n")
+            }
+            (StatusCode::OK, _) if self.store.is_full() => {
+                (StatusCode::SERVICE_UNAVAILABLE, "storage_full\n")
             }
             live => live,
         }

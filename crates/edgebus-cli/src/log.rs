@@ -73,6 +73,10 @@ fn print_all(
     range: &RangeOptions,
     global: &Global,
 ) -> Result<(), CliError> {
+    let backwards = |to: &Seq| *to < query.from;
+    if query.to.as_ref().is_some_and(backwards) {
+        return Err(CliError::usage("--to is before --from"));
+    }
     remote::runtime()?.block_on(async {
         let source = Source::open(&range.folder, global).await?;
         let page_requests = query.limit;
@@ -87,7 +91,13 @@ fn print_all(
             left = left.saturating_sub(page.entries.len() as u64);
             match page.next {
                 Some(next) if left > 0 => query.from = next,
-                _ => return output.flush(),
+                next => {
+                    output.flush()?;
+                    if let (Some(next), false) = (next, global.json) {
+                        eprintln!("edgebus: there is more: --from {next}, or a higher --limit");
+                    }
+                    return Ok(());
+                }
             }
         }
     })

@@ -27,21 +27,39 @@ mod bench;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
 use args::{Args, Command};
 use error::CliError;
 
 fn main() -> ExitCode {
-    let args = match Args::try_parse() {
-        Ok(args) => args,
+    let parsed = Args::command()
+        .try_get_matches()
+        .and_then(|matches| Ok((Args::from_arg_matches(&matches)?, is_server_typed(&matches))));
+    let (mut args, server_typed) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => return error::usage(&error),
     };
+    if matches!(args.command, Command::Bench(_)) && !server_typed {
+        // What it stores cannot be taken back, so a server is measured only when it is named.
+        args.global.server = None;
+    }
     let json = args.global.json;
     match run(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => error.report(json),
     }
+}
+
+/// Whether the server was named on the command line, not by the environment.
+fn is_server_typed(matches: &ArgMatches) -> bool {
+    let typed =
+        |matches: &ArgMatches| matches.value_source("server") == Some(ValueSource::CommandLine);
+    typed(matches)
+        || matches
+            .subcommand()
+            .is_some_and(|(_, matches)| typed(matches))
 }
 
 fn run(args: Args) -> Result<(), CliError> {

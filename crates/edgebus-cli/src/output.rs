@@ -7,6 +7,7 @@ use std::io::{BufWriter, IsTerminal, Stdout, Write};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use edgebus::store::TornTail;
 use edgebus::{Entry, Receipt};
 use serde::Serialize;
 
@@ -187,6 +188,22 @@ pub(crate) fn terminal_width() -> Option<u16> {
     }
     let size = rustix::termios::tcgetwinsize(stdout).ok()?;
     (size.ws_col > 0).then_some(size.ws_col)
+}
+
+/// What to tell people about the end of a journal that could not be read.
+pub(crate) fn torn_tail(torn: &TornTail) -> String {
+    let place = format!("{}, byte {}", torn.segment.display(), torn.offset);
+    let copy = torn.copy.display();
+    match torn.short_by {
+        0 => format!(
+            "the last write to the journal cannot be read ({place}), as after a power cut in the middle of it; \
+             unless the disk is damaged, nobody was told that it is stored; its bytes are kept in {copy}"
+        ),
+        short_by => format!(
+            "the journal was cut off ({place}): the file is {short_by} bytes too short, which no crash does; \
+             requests that were acknowledged may be lost; what is left of the last write is kept in {copy}"
+        ),
+    }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::{FolderOptions, Global};
 use crate::error::CliError;
+use crate::output;
 
 /// A runtime for a command: one thread, as a command does one thing at a time.
 pub(crate) fn runtime() -> Result<Runtime, CliError> {
@@ -90,16 +91,20 @@ fn open_folder(dir: &Path) -> Result<RequestStore, CliError> {
         );
         return Err(Refusal::new(Code::NotFound, message).into());
     }
-    RequestStore::open(dir).map_err(|error| match error {
+    let store = RequestStore::open(dir).map_err(|error| match error {
         StoreError::DataInUse { path } => {
             let message = format!(
                 "data folder {} is in use: a server runs on it, ask that one with --server",
                 path.display()
             );
-            Refusal::new(Code::DataInUse, message).into()
+            CliError::from(Refusal::new(Code::DataInUse, message))
         }
         other => other.into(),
-    })
+    })?;
+    if let Some(torn) = store.torn_tail() {
+        eprintln!("edgebus: {}", output::torn_tail(torn));
+    }
+    Ok(store)
 }
 
 /// Watches, from this call on, for the user's or the system's wish that the command ends; done

@@ -62,12 +62,7 @@ async fn serve(options: &ServeOptions, json: bool) -> Result<(), CliError> {
     };
     let store = RequestStore::open(&options.data)?;
     if let Some(torn) = store.torn_tail() {
-        tracing::warn!(
-            segment = %torn.segment.display(),
-            offset = torn.offset,
-            copy = %torn.copy.display(),
-            "a power cut or crash tore the last write, which nobody was told is stored; its bytes were copied"
-        );
+        tracing::warn!("{}", output::torn_tail(torn));
     }
     let bus = MessageBus::start(store)?;
     let mut config = ServerConfig::default();
@@ -86,6 +81,7 @@ async fn serve(options: &ServeOptions, json: bool) -> Result<(), CliError> {
         let health = Health {
             bus: bus.state(),
             stopping: stopping.clone(),
+            store: bus.reader(),
         };
         tokio::spawn(http::serve(listener, health));
     }

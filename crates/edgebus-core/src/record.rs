@@ -306,7 +306,7 @@ fn check_payload(len: usize, limits: &RecordLimits) -> Result<(), Refusal> {
     Err(Refusal::new(
         Code::PayloadTooLarge,
         format!(
-            "payload of {len} bytes is over the limit of {}: send a reference instead, or raise the limit",
+            "payload of {len} bytes is over the limit of {}: send a reference to the content instead",
             limits.payload_bytes_max
         ),
     ))

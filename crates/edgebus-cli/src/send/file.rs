@@ -70,7 +70,7 @@ struct Sender {
     /// In the order of the file.
     undecided: VecDeque<Undecided>,
     report: Report,
-    /// Whether the server's store has stopped.
+    /// Whether the server's store has stopped, or is full.
     stopped: bool,
 }
 
@@ -190,7 +190,8 @@ impl Sender {
             }
             (State::Sent(..), Some(Err(error))) => {
                 let refusal = error.to_refusal();
-                self.stopped |= refusal.code == Code::Poisoned;
+                // What follows would be refused too, line by line.
+                self.stopped |= matches!(refusal.code, Code::Poisoned | Code::StorageFull);
                 self.report
                     .refused(line, Some(error.request_id()), &refusal)
             }

@@ -87,6 +87,7 @@ impl Template {
 /// The payload as it was typed, or as it comes from standard input.
 fn payload(typed: Option<OsString>) -> Result<Vec<u8>, CliError> {
     let mut stdin = std::io::stdin().lock();
+    let asked_for = typed.is_some();
     match typed {
         Some(text) if text != "-" => return Ok(text.into_vec()),
         None if stdin.is_terminal() => {
@@ -102,6 +103,11 @@ fn payload(typed: Option<OsString>) -> Result<Vec<u8>, CliError> {
         .take(STDIN_BYTES_MAX + 1)
         .read_to_end(&mut payload);
     read.map_err(|e| CliError::io("read", Path::new("standard input"), e))?;
+    if payload.is_empty() && !asked_for {
+        return Err(CliError::usage(
+            "there is no payload: standard input is empty; give - to store an empty one all the same",
+        ));
+    }
     if payload.len() as u64 > STDIN_BYTES_MAX {
         let message = format!(
             "the payload on standard input is over {STDIN_BYTES_MAX} bytes: send a reference instead"

@@ -29,7 +29,9 @@ fn the_payload_comes_from_the_command_line_or_from_stdin_byte_for_byte() {
         .run_with_input(&["send", "t", "-"], b"a\nb\r\n")
         .expect(0);
     server.run_with_input(&["send", "t"], b"\x00\xff").expect(0);
-    server.run(&["send", "t"]).expect(0);
+    // Nothing at all is more likely a mistake than a message.
+    server.run(&["send", "t"]).expect(2);
+    server.run_with_input(&["send", "t", "-"], b"").expect(0);
     let rows = server.rows();
     assert_eq!(rows[0]["payload"], "-1");
     assert_eq!(rows[1]["payload"], "a\nb\r\n");

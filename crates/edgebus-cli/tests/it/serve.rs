@@ -158,7 +158,7 @@ fn a_torn_tail_is_reported_with_its_place_and_its_copy() {
         .lines()
         .find(|line| line.contains("WARN"))
         .expect("a warning");
-    assert!(warning.contains(&format!("offset={torn_at}")), "{warning}");
+    assert!(warning.contains(&format!("byte {torn_at}")), "{warning}");
     assert!(
         warning.contains(".wal") && warning.contains("torn-1"),
         "{warning}"

@@ -24,6 +24,9 @@ const GROUP_RECORDS: usize = 16 * 1024;
 /// How often a refusing or blocked store is looked at again.
 const RETRY_EVERY: Duration = Duration::from_millis(100);
 
+/// How often the free space is looked at while nothing is to be done.
+const LOOK_AROUND: Duration = Duration::from_secs(1);
+
 /// What a step did, and when the next one is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
@@ -131,7 +134,9 @@ impl Engine {
             // Nothing is sealed any more, so nothing will be due.
             Refusing::ForGood => None,
             Refusing::ForNow => Some(seal_due.map_or(RETRY_EVERY, |due| due.min(RETRY_EVERY))),
-            Refusing::Nothing if appends => seal_due,
+            Refusing::Nothing if appends => {
+                Some(seal_due.map_or(LOOK_AROUND, |due| due.min(LOOK_AROUND)))
+            }
             Refusing::Nothing => {
                 let paced = self.paced_until.saturating_sub(now.monotonic);
                 Some(if paced.is_zero() { RETRY_EVERY } else { paced })

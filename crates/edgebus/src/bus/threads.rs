@@ -56,6 +56,7 @@ pub(super) fn start(
         let clock = store.clock();
         let mut engine = Engine::new(store, queue.clone());
         let mut told = false;
+        let mut was_full = false;
         loop {
             let turn = catch_unwind(AssertUnwindSafe(|| engine.step(clock.now())));
             let turn = turn.unwrap_or_else(|_| {
@@ -66,6 +67,10 @@ pub(super) fn start(
                 told = true;
                 tracing::error!(%reason, "the store stopped; nothing more is accepted");
                 state.send_replace(BusState::Poisoned(reason));
+            }
+            if reader.is_full() != was_full {
+                was_full = !was_full;
+                tell_fullness(was_full);
             }
             if engine.wants_sealer() {
                 signal.want(false);
@@ -88,6 +93,15 @@ pub(super) fn start(
             None => BusState::Stopped,
         });
     })
+}
+
+fn tell_fullness(full: bool) {
+    match full {
+        true => {
+            tracing::warn!("the disk is almost full: new requests are refused until there is room")
+        }
+        false => tracing::info!("the disk has room again: new requests are taken"),
+    }
 }
 
 impl SealerSignal {

@@ -21,7 +21,7 @@ use crate::transport::Writer;
 /// Submissions of one connection that may be undecided; their bytes are bounded by its lane.
 const DECIDING_MAX: usize = 1024;
 /// Questions of one connection that are looked up at a time; each answer may be a page.
-const ANSWERS_MAX: usize = 8;
+const ANSWERS_MAX: usize = 2;
 
 /// Something to tell the client.
 #[derive(Debug)]

@@ -41,7 +41,7 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// Bytes on disk are not what was written; nothing was deleted.
-    #[error("{}: {detail}; nothing was changed or deleted: restore a backup of the folder, or look at the place named", path.display())]
+    #[error("{}: {detail}; nothing was deleted: restore a backup of the folder, or look at the place named", path.display())]
     Corrupt {
         /// The file.
         path: PathBuf,

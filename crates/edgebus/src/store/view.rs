@@ -330,6 +330,11 @@ impl StoreReader {
         self.shared.keys
     }
 
+    /// Whether new requests are refused for want of space on the disk.
+    pub fn is_full(&self) -> bool {
+        self.shared.counters.storage_full.load(Ordering::Relaxed)
+    }
+
     /// Why the store was stopped; `None` while it runs.
     pub fn poisoned(&self) -> Option<String> {
         self.shared.poisoned.get().cloned()

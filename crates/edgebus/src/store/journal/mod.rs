@@ -158,6 +158,7 @@ impl Journal {
             number,
             salt: random_salt(),
             first_lsn,
+            file_bytes: self.segment_bytes,
         };
         let path = self.dir.join(segment::file_name(number));
         let io = |action| {

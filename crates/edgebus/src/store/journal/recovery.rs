@@ -9,6 +9,7 @@
 //! behind it, or a later group says so in its `synced_lsn`. A torn tail is copied aside and
 //! reported; corruption refuses to open and names the place. Nothing is deleted in either case.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -20,7 +21,8 @@ use super::segments::{Segments, Used};
 use crate::files::{Files, OpenMode};
 use crate::store::StoreError;
 
-/// A group that was cut by a power failure. No request in it was acknowledged.
+/// A group that cannot be read, at the end of the journal. After a power cut, no request in it was
+/// acknowledged; damage to the very last group looks the same, hence the copy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TornTail {
@@ -28,6 +30,9 @@ pub struct TornTail {
     pub segment: PathBuf,
     /// Where in the segment it starts, in bytes.
     pub offset: u64,
+    /// How many bytes the segment is too short. Not 0: somebody shortened the file, which no crash
+    /// does, and what was acknowledged may be lost.
+    pub short_by: u64,
     /// Where its bytes were copied to.
     pub copy: PathBuf,
 }
@@ -57,9 +62,10 @@ pub(in crate::store) fn recover(
     files
         .sync_dir(dir)
         .map_err(|e| StoreError::io("sync", dir, e))?;
-    let names = files
-        .list(dir)
-        .map_err(|e| StoreError::io("list", dir, e))?;
+    let names = files.list(dir).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => StoreError::corrupt(dir, "the folder is missing"),
+        _ => StoreError::io("list", dir, error),
+    })?;
     let mut numbers: Vec<u64> = names
         .iter()
         .filter_map(|name| segment::parse_name(name))
@@ -135,6 +141,7 @@ struct Segment {
 }
 
 struct Torn {
+    short_by: u64,
     segment: PathBuf,
     offset: usize,
     bytes: Bytes,
@@ -206,6 +213,8 @@ impl Scan {
                 found => break found,
             }
         };
+        // No crash makes a file shorter, as segments are made at full length.
+        let short_by = header.file_bytes.saturating_sub(bytes.len() as u64);
         let unreadable = |what: &str| {
             StoreError::corrupt(
                 path,
@@ -220,8 +229,16 @@ impl Scan {
                     "was synced, as a later group says, and cannot be read",
                 ));
             }
+            None if end == Found::Nothing && short_by > 0 => {
+                let detail = format!(
+                    "the segment ends {short_by} bytes early, behind lsn {}: it was made at full length",
+                    next.0 - 1
+                );
+                return Err(StoreError::corrupt(path, detail));
+            }
             None if end != Found::Nothing => {
                 self.torn = Some(Torn {
+                    short_by,
                     segment: path.clone(),
                     offset,
                     bytes: trim_zeros(bytes.slice(offset..)),
@@ -280,6 +297,7 @@ fn keep_aside(
     Ok(TornTail {
         segment: torn.segment,
         offset: torn.offset as u64,
+        short_by: torn.short_by,
         copy,
     })
 }

@@ -7,7 +7,9 @@
 //! 16  u64  number, the same as in the name
 //! 24  16   salt
 //! 40  u64  first lsn
-//! 48       zeros up to 4 KiB
+//! 48  u64  length of the file: a shorter one was cut off, which no crash does
+//! 56  u32  CRC32C of bytes 48 to 56
+//! 60       zeros up to 4 KiB
 //! ```
 
 use edgebus_core::Lsn;
@@ -24,6 +26,8 @@ pub(super) struct SegmentHeader {
     pub(super) number: u64,
     pub(super) salt: [u8; 16],
     pub(super) first_lsn: Lsn,
+    /// Length of the file, in bytes; 0 when the header does not tell.
+    pub(super) file_bytes: u64,
 }
 
 impl SegmentHeader {
@@ -35,6 +39,9 @@ impl SegmentHeader {
         block[16..24].copy_from_slice(&self.number.to_le_bytes());
         block[24..40].copy_from_slice(&self.salt);
         block[40..48].copy_from_slice(&self.first_lsn.0.to_le_bytes());
+        block[48..56].copy_from_slice(&self.file_bytes.to_le_bytes());
+        let crc = crc32c::crc32c(&block[48..56]);
+        block[56..60].copy_from_slice(&crc.to_le_bytes());
         let crc = crc32c::crc32c(&block[12..END]);
         block[8..12].copy_from_slice(&crc.to_le_bytes());
         block
@@ -42,6 +49,9 @@ impl SegmentHeader {
 
     /// The header in a first block, unless its checksum, format or name is wrong.
     pub(super) fn parse(block: &[u8]) -> Option<Self> {
+        let length = block
+            .get(48..60)
+            .filter(|l| l[8..] == crc32c::crc32c(&l[..8]).to_le_bytes());
         let block = block.get(..END)?;
         let u64_at = |at: usize| {
             let mut number = [0; 8];
@@ -57,8 +67,15 @@ impl SegmentHeader {
             number: u64_at(16),
             salt,
             first_lsn: Lsn(u64_at(40)),
+            file_bytes: length.map_or(0, file_bytes),
         })
     }
+}
+
+fn file_bytes(length: &[u8]) -> u64 {
+    let mut number = [0; 8];
+    number.copy_from_slice(&length[..8]);
+    u64::from_le_bytes(number)
 }
 
 /// The name of a segment's file.
@@ -81,6 +98,7 @@ mod tests {
             number: 3,
             salt: [9; 16],
             first_lsn: Lsn(77),
+            file_bytes: 4096,
         };
         let block = header.encode();
         assert_eq!(SegmentHeader::parse(&block), Some(header));

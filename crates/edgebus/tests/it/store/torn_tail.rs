@@ -105,8 +105,16 @@ fn segment_cut_off_in_the_last_group_is_a_torn_tail() {
 fn group_of_which_nothing_was_written_leaves_nothing_to_report() {
     let zeroed = torn_store(|bytes| bytes[LAST_AT..].fill(0));
     assert_eq!(open_twice(zeroed.path()), None);
-    let cut_off = torn_store(|bytes| bytes.truncate(LAST_AT));
-    assert_eq!(open_twice(cut_off.path()), None);
+}
+
+/// Segments are made at full length, so no crash leaves a shorter one. What was behind the cut may
+/// have been acknowledged, and nothing else would tell.
+#[test]
+fn segment_cut_off_between_two_groups_is_corruption() {
+    let folder = torn_store(|bytes| bytes.truncate(LAST_AT));
+    let error = open_with(folder.path(), unsealed_config()).expect_err("shortened");
+    assert_eq!(error.code(), edgebus::Code::Corrupt);
+    assert!(error.to_string().contains("bytes early"), "{error}");
 }
 
 #[test]
