@@ -27,7 +27,7 @@ impl RequestStore {
     /// Opens a store on given files and a given clock.
     ///
     /// # Errors
-    /// As [`RequestStore::open`], and [`Code::BadConfig`].
+    /// As [`RequestStore::open`], and [`edgebus_core::Code::BadConfig`].
     pub fn open_with(
         dir: &Path,
         config: StoreConfig,
