@@ -16,7 +16,7 @@ use edgebus::{
 use super::files::TestFiles;
 
 /// A test that takes this long hangs.
-const HANGS_AFTER: Duration = Duration::from_secs(300);
+const HANGS_AFTER: Duration = Duration::from_secs(60);
 
 /// The folder goes last, when nothing writes to it any more.
 pub(crate) struct TestBus {

@@ -315,14 +315,14 @@ async fn large_backlog_does_not_hold_up_another_client(
     let greedy = connect(window(BACKLOG as usize)).await;
     let modest = connect(ClientConfig::default()).await;
     let hold = server.files().hold(Of::Journal, Call::Sync);
-    let mut pending = vec![within(greedy.enqueue(message(0))).await.unwrap()];
+    let first = within(greedy.enqueue(message(0))).await.unwrap();
     within(hold.reached()).await;
-    for number in 1..BACKLOG {
-        pending.push(within(greedy.enqueue(message(number))).await.unwrap());
-    }
-    // As much of it waits in its lane as the server reads ahead: that is bounded in reads too, and
-    // a read may bring a single record.
-    eventually(|| server.bus().stats().queued >= 1_000).await;
+    // In large frames: how far the server reads ahead is bounded in reads too, and one that brings
+    // a single record would count as much.
+    let messages = (1..BACKLOG).map(message).collect();
+    let backlog = tokio::spawn(async move { greedy.send_batch(messages).await });
+    // Its lane is full.
+    eventually(|| server.bus().stats().queued >= 10_000).await;
     let single = modest.try_send(message(BACKLOG)).unwrap();
     // Answered only when what was sent before it has been handed over.
     within(modest.stats()).await.unwrap();
@@ -330,8 +330,9 @@ async fn large_backlog_does_not_hold_up_another_client(
     let seq = new(within(single).await);
     assert!(seq.0 < 20_000, "behind {seq} of {BACKLOG}");
     drop(hold);
-    for pending in pending {
-        new(within(pending).await);
+    new(within(first).await);
+    for result in within(backlog).await.unwrap() {
+        new(result);
     }
 }
 
