@@ -40,6 +40,8 @@ codes! {
     BadId = "bad_id", retryable false;
     /// The text is not a consumer name.
     BadConsumer = "bad_consumer", retryable false;
+    /// The text is not a lease token.
+    BadToken = "bad_token", retryable false;
     /// A record is cut short, names lengths that do not fit, or has fields that cannot be read.
     BadRecord = "bad_record", retryable false;
     /// A header name or value is not allowed, or there are too many.
@@ -80,6 +82,24 @@ codes! {
     ShuttingDown = "shutting_down", retryable true;
     /// No such request.
     NotFound = "not_found", retryable false;
+    /// No such consumer.
+    NoSuchConsumer = "no_such_consumer", retryable false;
+    /// A consumer of that name is set up in another way.
+    ConsumerExists = "consumer_exists", retryable false;
+    /// Another responder selects some of the same topics.
+    ResponderOverlap = "responder_overlap", retryable false;
+    /// The lease was given to someone else, or belongs to an earlier epoch of the consumer.
+    StaleLease = "stale_lease", retryable false;
+    /// The message was done before; this completion changes nothing.
+    AlreadyCompleted = "already_completed", retryable false;
+    /// The request failed for good and is among the dead letters.
+    DeadLettered = "dead_lettered", retryable true;
+    /// The request and its reply were trimmed; it is not run again.
+    ReplyExpired = "reply_expired", retryable false;
+    /// No reply came in time; the request goes on.
+    ReplyTimeout = "reply_timeout", retryable true;
+    /// No such dead letter.
+    NoSuchDeadLetter = "no_such_dead_letter", retryable false;
     /// Stored bytes do not match their checksum; they are not handed out.
     Corrupt = "corrupt", retryable false;
     /// The data folder is in use by another process.

@@ -9,6 +9,7 @@
 //! - [`record`]: how a client's request is laid out in bytes: the same on the wire, in the journal
 //!   and in a stored block
 //! - [`entry`]: a record with what the server adds to it (sequence number, receive time, identity)
+//! - [`consumer`]: who works on what is in the log
 //! - [`query`]: what may be asked of a server's log, and the figures it answers with
 //! - [`wire`]: frames on a byte stream
 //! - [`session`]: who may say what when on a connection, for both ends
@@ -27,6 +28,8 @@ pub mod record;
 pub mod entry;
 
 pub mod query;
+
+pub mod consumer;
 
 pub mod wire;
 

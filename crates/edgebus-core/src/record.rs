@@ -254,6 +254,11 @@ impl Record {
             .map_err(|_| self.bad("has a meta part that cannot be read"))
     }
 
+    /// The client it is meant for; empty for everyone, also when the meta part cannot be read.
+    pub fn target(&self) -> String {
+        self.meta().map(|meta| meta.target).unwrap_or_default()
+    }
+
     /// The payload as bytes.
     pub fn payload_bytes(&self) -> &[u8] {
         &self.0[HEADER_BYTES + self.topic_len() + self.meta_len()..]
