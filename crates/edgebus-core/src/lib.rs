@@ -11,6 +11,8 @@
 //! - [`entry`]: a record with what the server adds to it (sequence number, receive time, identity)
 //! - [`consumer`]: who works on what is in the log
 //! - [`query`]: what may be asked of a server's log, and the figures it answers with
+//! - [`admin`]: what operators ask a server to do, and what it answers
+//! - [`stream`]: what a client asks to be sent as it comes
 //! - [`wire`]: frames on a byte stream
 //! - [`session`]: who may say what when on a connection, for both ends
 //!
@@ -30,6 +32,10 @@ pub mod entry;
 pub mod query;
 
 pub mod consumer;
+
+pub mod admin;
+
+pub mod stream;
 
 pub mod wire;
 
