@@ -62,7 +62,7 @@ fn query(from: Option<Position>, range: &RangeOptions) -> LogQuery {
         Some(Position::TimeMs(ms)) => query.to_time_ms = Some(ms),
         None => {}
     }
-    query.topic = range.topic.clone();
+    query.topics = range.topic.iter().cloned().collect();
     query
 }
 

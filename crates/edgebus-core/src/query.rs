@@ -4,6 +4,7 @@
 
 use crate::entry::Entry;
 use crate::id::{RequestId, Seq};
+use crate::message::Kind;
 use crate::topic::TopicPattern;
 
 /// Which stored requests to read, in order of their sequence numbers.
@@ -18,8 +19,10 @@ pub struct LogQuery {
     pub from_time_ms: Option<u64>,
     /// Only requests received before or at this wall-clock time, unix milliseconds.
     pub to_time_ms: Option<u64>,
-    /// Only topics that match; `None` for all.
-    pub topic: Option<TopicPattern>,
+    /// Only topics that match one of these; none for all. At most [`LogQuery::TOPICS_MAX`].
+    pub topics: Vec<TopicPattern>,
+    /// Only requests, or only notifications; `None` for both.
+    pub kind: Option<Kind>,
     /// Most requests in one page; the store may give fewer.
     pub limit: usize,
     /// Payload bytes after which a page is closed; it holds at least one request if one is found.
@@ -27,6 +30,9 @@ pub struct LogQuery {
 }
 
 impl LogQuery {
+    /// Most topic patterns of one query.
+    pub const TOPICS_MAX: usize = 64;
+
     /// Everything from a sequence number on, in pages of at most 1,024 requests or 256 KiB.
     pub fn from(seq: Seq) -> Self {
         Self {
@@ -34,7 +40,8 @@ impl LogQuery {
             to: None,
             from_time_ms: None,
             to_time_ms: None,
-            topic: None,
+            topics: Vec::new(),
+            kind: None,
             limit: 1024,
             page_bytes: 256 * 1024,
         }
@@ -45,10 +52,13 @@ impl LogQuery {
         self.from_time_ms
             .is_none_or(|from| entry.received_ms() >= from)
             && self.to_time_ms.is_none_or(|to| entry.received_ms() <= to)
-            && self
-                .topic
-                .as_ref()
-                .is_none_or(|topic| topic.matches(entry.record().topic_str()))
+            && self.kind.is_none_or(|kind| kind == entry.record().kind())
+            && self.selects_topic(entry.record().topic_str())
+    }
+
+    /// Whether a topic is asked for.
+    pub fn selects_topic(&self, topic: &str) -> bool {
+        self.topics.is_empty() || self.topics.iter().any(|pattern| pattern.matches(topic))
     }
 }
 
@@ -148,4 +158,94 @@ pub struct Stats {
     /// Messages waiting in lanes.
     #[prost(uint64, tag = "24")]
     pub queued: u64,
+    /// Durable consumers.
+    #[prost(uint64, tag = "25")]
+    pub consumers: u64,
+    /// Messages that workers hold.
+    #[prost(uint64, tag = "26")]
+    pub in_flight: u64,
+    /// Messages that wait to be tried again.
+    #[prost(uint64, tag = "27")]
+    pub retrying: u64,
+    /// Replies stored since start.
+    #[prost(uint64, tag = "28")]
+    pub replies: u64,
+    /// Messages that consumers were done with since start.
+    #[prost(uint64, tag = "29")]
+    pub completed: u64,
+    /// Attempts that failed since start.
+    #[prost(uint64, tag = "30")]
+    pub failed: u64,
+    /// Whether there are nearly as many dead letters as there may be.
+    #[prost(bool, tag = "31")]
+    pub dead_letters_alarm: bool,
+    /// Live subscribers.
+    #[prost(uint64, tag = "32")]
+    pub subscribers: u64,
+    /// Notifications dropped for slow live subscribers since start.
+    #[prost(uint64, tag = "33")]
+    pub lagged: u64,
+    /// Sequence number of the oldest message that is kept.
+    #[prost(uint64, tag = "34")]
+    pub first_seq: u64,
+    /// Messages removed from the log since start, by retention or by hand.
+    #[prost(uint64, tag = "35")]
+    pub trimmed: u64,
+    /// Requests that became dead letters unrun since start, as they had expired.
+    #[prost(uint64, tag = "36")]
+    pub expired: u64,
+    /// Requests whose sender waits for a reply.
+    #[prost(uint64, tag = "37")]
+    pub requests_waiting: u64,
+    /// Notifications published since start.
+    #[prost(uint64, tag = "38")]
+    pub notifications: u64,
+    /// Bytes of the log.
+    #[prost(uint64, tag = "39")]
+    pub log_bytes: u64,
+    /// How often retention overtook a consumer.
+    #[prost(uint64, tag = "40")]
+    pub gaps: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::entry::Envelope;
+    use crate::id::Scope;
+    use crate::message::Message;
+    use crate::record::{Record, RecordLimits};
+
+    fn entry(topic: &str, kind: Kind) -> Entry {
+        let topic = topic.parse().expect("topic");
+        let message = Message::new(RequestId::from_bytes([1; 16]), topic, "x").kind(kind);
+        let record = Record::encode(&message, &RecordLimits::default()).expect("fits");
+        let envelope = Envelope {
+            seq: Seq(1),
+            received_ms: 1,
+            scope: Scope(0),
+            identity: "",
+        };
+        let mut bytes = Vec::new();
+        Entry::encode(&mut bytes, &envelope, &record);
+        Entry::from_bytes(Bytes::from(bytes)).expect("whole")
+    }
+
+    #[test]
+    fn query_selects_what_matches_any_pattern_and_is_of_the_kind() {
+        let mut query = LogQuery::from(Seq(1));
+        assert!(query.selects(&entry("doors", Kind::Notification)));
+        query.topics = vec![
+            "orders.*".parse().expect("pattern"),
+            "doors".parse().expect("pattern"),
+        ];
+        assert!(query.selects(&entry("doors", Kind::Request)));
+        assert!(query.selects(&entry("orders.paid", Kind::Notification)));
+        assert!(!query.selects(&entry("windows", Kind::Request)));
+        query.kind = Some(Kind::Notification);
+        assert!(!query.selects(&entry("doors", Kind::Request)));
+        assert!(query.selects(&entry("doors", Kind::Notification)));
+    }
 }

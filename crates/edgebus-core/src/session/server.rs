@@ -271,7 +271,7 @@ mod tests {
         let nothing = WireQuery::default();
         let pattern = WireQuery {
             log: Some(WireLogQuery {
-                topic: Some("a.>.b".into()),
+                topics: vec!["a.>.b".into()],
                 limit: 1,
                 page_bytes: 1,
                 ..WireLogQuery::default()

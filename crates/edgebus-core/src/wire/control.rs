@@ -3,6 +3,7 @@
 
 use crate::code::{Code, Refusal};
 use crate::id::{RequestId, Seq};
+use crate::message::Kind;
 use crate::query::{LogQuery, Query};
 
 /// A client's first frame.
@@ -101,15 +102,18 @@ pub struct WireLogQuery {
     /// Received before or at, unix milliseconds.
     #[prost(uint64, optional, tag = "4")]
     pub to_time_ms: Option<u64>,
-    /// A topic pattern.
-    #[prost(string, optional, tag = "5")]
-    pub topic: Option<String>,
+    /// Topic patterns.
+    #[prost(string, repeated, tag = "5")]
+    pub topics: Vec<String>,
     /// Most requests in the page.
     #[prost(uint32, tag = "6")]
     pub limit: u32,
     /// Bytes after which the page is closed.
     #[prost(uint32, tag = "7")]
     pub page_bytes: u32,
+    /// 1 requests, 2 notifications; not there: both.
+    #[prost(uint32, optional, tag = "8")]
+    pub kind: Option<u32>,
 }
 
 impl From<&Query> for WireQuery {
@@ -138,9 +142,10 @@ impl From<&LogQuery> for WireLogQuery {
             to: query.to.map(|to| to.0),
             from_time_ms: query.from_time_ms,
             to_time_ms: query.to_time_ms,
-            topic: query.topic.as_ref().map(|topic| topic.as_str().to_owned()),
+            topics: query.topics.iter().map(ToString::to_string).collect(),
             limit: u32::try_from(query.limit).unwrap_or(u32::MAX),
             page_bytes: u32::try_from(query.page_bytes).unwrap_or(u32::MAX),
+            kind: query.kind.map(|kind| u32::from(kind.to_byte())),
         }
     }
 }
@@ -181,18 +186,27 @@ impl TryFrom<WireLogQuery> for LogQuery {
     type Error = Refusal;
 
     fn try_from(query: WireLogQuery) -> Result<Self, Refusal> {
+        let bad = |what: &str| Refusal::new(Code::BadQuery, what.to_owned());
         if query.limit == 0 || query.page_bytes == 0 {
-            return Err(Refusal::new(
-                Code::BadQuery,
-                "a page of 0 requests or bytes holds nothing",
-            ));
+            return Err(bad("a page of 0 requests or bytes holds nothing"));
         }
+        if query.topics.len() > Self::TOPICS_MAX {
+            return Err(bad("a query has at most 64 topic patterns"));
+        }
+        let topics: Result<_, Refusal> = query.topics.iter().map(|text| text.parse()).collect();
+        let kind = query.kind.map(|kind| {
+            u8::try_from(kind)
+                .ok()
+                .and_then(Kind::from_byte)
+                .ok_or_else(|| bad("the kind of a message is 1 (request) or 2 (notification)"))
+        });
         Ok(Self {
             from: Seq(query.from),
             to: query.to.map(Seq),
             from_time_ms: query.from_time_ms,
             to_time_ms: query.to_time_ms,
-            topic: query.topic.map(|topic| topic.parse()).transpose()?,
+            topics: topics?,
+            kind: kind.transpose()?,
             limit: query.limit as usize,
             page_bytes: query.page_bytes as usize,
         })

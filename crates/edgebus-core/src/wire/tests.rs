@@ -44,7 +44,7 @@ fn every_frame() -> Vec<Frame> {
         payload_bytes_max: 8,
     };
     let mut log = LogQuery::from(Seq(4));
-    log.topic = Some("a.>".parse().expect("pattern"));
+    log.topics = vec!["a.>".parse().expect("pattern")];
     let range = ReceiptRange {
         first_tag: 1,
         first_seq: 2,

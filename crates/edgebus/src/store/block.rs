@@ -137,10 +137,11 @@ impl<'a> Block<'a> {
         let (earliest, latest) = (u64_at(self.bytes, 24), u64_at(self.bytes, 32));
         query.from_time_ms.is_none_or(|from| latest >= from)
             && query.to_time_ms.is_none_or(|to| earliest <= to)
-            && query
-                .topic
-                .as_ref()
-                .is_none_or(|pattern| self.summary().may_match(pattern))
+            && (query.topics.is_empty()
+                || query
+                    .topics
+                    .iter()
+                    .any(|pattern| self.summary().may_match(pattern)))
     }
 
     fn summary(&self) -> TopicSummary {
@@ -309,7 +310,7 @@ mod tests {
         let block = Block::parse(key, &bytes).expect("sound");
         let holds = |pattern: &str| {
             let mut query = LogQuery::from(Seq(1));
-            query.topic = Some(pattern.parse().expect("pattern"));
+            query.topics = vec![pattern.parse().expect("pattern")];
             block.may_hold(&query)
         };
         assert!(

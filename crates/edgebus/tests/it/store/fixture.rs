@@ -178,7 +178,7 @@ fn store_written_by_format_1_is_read_exactly_and_written_on() {
     assert_exact(&store);
 
     let mut query = LogQuery::from(Seq(1));
-    query.topic = Some("orders.paid.*".parse::<TopicPattern>().expect("pattern"));
+    query.topics = vec!["orders.paid.*".parse::<TopicPattern>().expect("pattern")];
     query.from_time_ms = Some(START_MS + 19_000);
     query.to_time_ms = Some(START_MS + 42_000);
     let selected: Vec<u64> = store

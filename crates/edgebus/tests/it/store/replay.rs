@@ -207,7 +207,10 @@ fn query() -> impl Strategy<Value = LogQuery> {
                 query.to = to.map(Seq);
                 query.from_time_ms = from_time_ms;
                 query.to_time_ms = to_time_ms;
-                query.topic = topic.map(|topic| topic.parse::<TopicPattern>().expect("pattern"));
+                query.topics = topic
+                    .map(|topic| topic.parse::<TopicPattern>().expect("pattern"))
+                    .into_iter()
+                    .collect();
                 query.limit = limit;
                 query.page_bytes = page_bytes;
                 query

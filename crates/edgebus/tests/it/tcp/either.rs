@@ -365,7 +365,7 @@ async fn log_is_read_in_pages(_: &TestServer, connect: impl AsyncFn(ClientConfig
     }
     assert!(within(replay.next()).await.is_none());
 
-    query.topic = Some("*.deleted".parse().unwrap());
+    query.topics = vec!["*.deleted".parse().unwrap()];
     query.to = Some(Seq(90));
     let mut replay = client.replay(query);
     for number in [20, 30, 40, 50, 60, 70, 80, 90] {
