@@ -304,7 +304,7 @@ fn encoded_bytes(bytes: &[u8]) -> Option<usize> {
     Some(HEADER_BYTES + topic + meta + payload)
 }
 
-fn check_payload(len: usize, limits: &RecordLimits) -> Result<(), Refusal> {
+pub(crate) fn check_payload(len: usize, limits: &RecordLimits) -> Result<(), Refusal> {
     if len <= limits.payload_bytes_max {
         return Ok(());
     }
@@ -318,14 +318,20 @@ fn check_payload(len: usize, limits: &RecordLimits) -> Result<(), Refusal> {
 }
 
 fn check_meta(meta: &RecordMeta) -> Result<(), Refusal> {
+    check_headers(&meta.headers)?;
+    check_meta_bytes(meta.encoded_len())
+}
+
+/// Whether headers, of a record or of a reply, are as many and named as is allowed.
+pub(crate) fn check_headers(headers: &[Header]) -> Result<(), Refusal> {
     let bad = |what: String| Err(Refusal::new(Code::BadHeader, what));
-    if meta.headers.len() > HEADERS_MAX {
+    if headers.len() > HEADERS_MAX {
         return bad(format!(
             "{} headers are more than {HEADERS_MAX}",
-            meta.headers.len()
+            headers.len()
         ));
     }
-    for header in &meta.headers {
+    for header in headers {
         let name = header.name.as_bytes();
         let fits = (1..=128).contains(&name.len());
         if !fits || !name.iter().all(|b| b.is_ascii_graphic() && *b != b'=') {
@@ -335,10 +341,10 @@ fn check_meta(meta: &RecordMeta) -> Result<(), Refusal> {
             ));
         }
     }
-    check_meta_bytes(meta.encoded_len())
+    Ok(())
 }
 
-fn check_meta_bytes(len: usize) -> Result<(), Refusal> {
+pub(crate) fn check_meta_bytes(len: usize) -> Result<(), Refusal> {
     if len <= META_BYTES_MAX {
         return Ok(());
     }

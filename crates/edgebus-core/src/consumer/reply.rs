@@ -1,8 +1,10 @@
 //! What a responder answers, and what a requester is told.
 
 use bytes::Bytes;
+use prost::Message as _;
 
-use crate::record::Header;
+use crate::code::Refusal;
+use crate::record::{Header, RecordLimits, check_headers, check_meta_bytes, check_payload};
 
 /// A responder's answer; the same bytes for whoever asks, however often.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
@@ -32,6 +34,16 @@ impl Reply {
             value: value.into(),
         });
         self
+    }
+
+    /// Fails when it is larger than a record may be, so that it fits the frame that carries it.
+    ///
+    /// # Errors
+    /// [`crate::Code::PayloadTooLarge`] or [`crate::Code::BadHeader`].
+    pub fn check(&self, limits: &RecordLimits) -> Result<(), Refusal> {
+        check_payload(self.payload.len(), limits)?;
+        check_headers(&self.headers)?;
+        check_meta_bytes(self.headers.iter().map(|header| header.encoded_len()).sum())
     }
 }
 

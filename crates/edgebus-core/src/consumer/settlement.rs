@@ -3,6 +3,8 @@
 use std::fmt;
 
 use super::reply::Reply;
+use crate::code::{Code, Refusal};
+use crate::record::RecordLimits;
 
 /// What a worker says about a message it holds a lease on.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -28,6 +30,40 @@ pub enum Settlement {
     Extend,
     /// Given back untouched; no attempt is charged.
     Release,
+}
+
+impl Settlement {
+    /// Longest reason that is kept, in bytes.
+    pub const REASON_BYTES_MAX: usize = 4096;
+    /// Longest delay of a [`Settlement::Nak`], in milliseconds: a year.
+    pub const DELAY_MS_MAX: u64 = 365 * 24 * 60 * 60 * 1000;
+
+    /// The same within bounds. A reason that is too long is cut: for its length alone a failure
+    /// must not be lost.
+    ///
+    /// # Errors
+    /// [`Code::PayloadTooLarge`] or [`Code::BadHeader`] for a reply, [`Code::BadQuery`] for a
+    /// delay.
+    pub fn bounded(mut self, limits: &RecordLimits) -> Result<Self, Refusal> {
+        match &mut self {
+            Self::Complete(reply) => reply.check(limits)?,
+            Self::Nak { delay_ms, .. } if delay_ms.is_some_and(|ms| ms > Self::DELAY_MS_MAX) => {
+                return Err(Refusal::new(
+                    Code::BadQuery,
+                    "the delay of a nak is at most a year",
+                ));
+            }
+            Self::Nak { reason, .. } | Self::Term { reason } => {
+                let mut end = reason.len().min(Self::REASON_BYTES_MAX);
+                while !reason.is_char_boundary(end) {
+                    end -= 1;
+                }
+                reason.truncate(end);
+            }
+            Self::Ack | Self::Extend | Self::Release => {}
+        }
+        Ok(self)
+    }
 }
 
 /// One attempt that failed.
@@ -87,5 +123,51 @@ impl DeadLetterCode {
 impl fmt::Display for DeadLetterCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_reason_is_cut_between_characters_and_nothing_is_lost() {
+        let limits = RecordLimits::default();
+        let reason = format!("x{}", "ü".repeat(4096));
+        let term = Settlement::Term { reason }.bounded(&limits);
+        let Ok(Settlement::Term { reason }) = term else {
+            panic!("{term:?}")
+        };
+        assert_eq!(reason.len(), 4095);
+    }
+
+    #[test]
+    fn reply_and_delay_over_their_limits_are_refused_by_code() {
+        let limits = RecordLimits {
+            payload_bytes_max: 2,
+        };
+        let nak = Settlement::Nak {
+            delay_ms: Some(u64::MAX),
+            reason: String::new(),
+        };
+        let cases = [
+            (
+                Settlement::Complete(Reply::new("abc")),
+                Code::PayloadTooLarge,
+            ),
+            (
+                Settlement::Complete(Reply::new("").header("a=b", "")),
+                Code::BadHeader,
+            ),
+            (
+                Settlement::Complete(Reply::new("").header("a", "x".repeat(16 * 1024))),
+                Code::BadHeader,
+            ),
+            (nak, Code::BadQuery),
+        ];
+        for (settlement, code) in cases {
+            let refusal = settlement.bounded(&limits).expect_err("over");
+            assert_eq!(refusal.code, code);
+        }
     }
 }

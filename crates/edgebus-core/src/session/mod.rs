@@ -6,5 +6,8 @@
 mod client;
 mod server;
 
-pub use client::{ClientSession, Event as ClientEvent};
-pub use server::{Outcome, ServerLimits, ServerSession, Step, frames_for};
+pub use client::{ClientSession, Event as ClientEvent, Waiting};
+pub use server::{
+    Outcome, ServerLimits, ServerSession, SettleAnswer, Step, deliver_frames, frames_for,
+    notify_frames,
+};

@@ -6,9 +6,8 @@
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::control::{Hello, Welcome, WireError, WireQuery};
-use super::{Frame, HEADER_BYTES, ReceiptRange, kind};
+use super::{Frame, HEADER_BYTES, ReceiptRange, delivery, kind};
 use crate::code::{Code, Refusal};
-use crate::entry::Entry;
 use crate::id::Seq;
 use crate::query::{LogPage, Stats};
 use crate::record::{HEADER_BYTES as RECORD_HEADER_BYTES, Record};
@@ -66,16 +65,19 @@ impl Decoder {
 
 fn decode_body(kind: u8, mut body: Bytes) -> Result<Frame, Refusal> {
     match kind {
-        kind::HELLO => Ok(Frame::Hello(prost_body::<Hello>(body)?)),
-        kind::WELCOME => Ok(Frame::Welcome(prost_body::<Welcome>(body)?)),
+        kind::HELLO => Ok(Frame::Hello(prost_body::<Hello>(&mut body)?)),
+        kind::WELCOME => Ok(Frame::Welcome(prost_body::<Welcome>(&mut body)?)),
         kind::SEND => {
-            let first_tag = take_u64(&mut body)?;
-            let count = take_count(&mut body, RECORD_HEADER_BYTES)?;
-            let mut records = Vec::with_capacity(count);
-            for _ in 0..count {
-                records.push(Record::split_from(&mut body)?);
-            }
-            end(&body, Frame::Send { first_tag, records })
+            let (first_tag, records) = take_records(body)?;
+            Ok(Frame::Send { first_tag, records })
+        }
+        kind::REQUEST => {
+            let (first_tag, records) = take_records(body)?;
+            Ok(Frame::Request { first_tag, records })
+        }
+        kind::PUBLISH => {
+            let (first_tag, records) = take_records(body)?;
+            Ok(Frame::Publish { first_tag, records })
         }
         kind::RECEIPTS => {
             let count = take_count(&mut body, 24)?;
@@ -88,24 +90,20 @@ fn decode_body(kind: u8, mut body: Bytes) -> Result<Frame, Refusal> {
             let tag = take_u64(&mut body)?;
             Ok(Frame::Error {
                 tag,
-                refusal: prost_body::<WireError>(body)?.into(),
+                refusal: prost_body::<WireError>(&mut body)?.into(),
             })
         }
         kind::QUERY => {
             let tag = take_u64(&mut body)?;
             Ok(Frame::Query {
                 tag,
-                query: prost_body::<WireQuery>(body)?,
+                query: prost_body::<WireQuery>(&mut body)?,
             })
         }
         kind::PAGE => {
             let tag = take_u64(&mut body)?;
             let next = take_u64(&mut body)?;
-            let count = take_count(&mut body, RECORD_HEADER_BYTES)?;
-            let mut entries = Vec::with_capacity(count);
-            for _ in 0..count {
-                entries.push(Entry::split_from(&mut body)?);
-            }
+            let entries = delivery::take_entries(&mut body)?;
             let next = (next != 0).then_some(Seq(next));
             end(
                 &body,
@@ -119,7 +117,7 @@ fn decode_body(kind: u8, mut body: Bytes) -> Result<Frame, Refusal> {
             let tag = take_u64(&mut body)?;
             Ok(Frame::Stats {
                 tag,
-                stats: Box::new(prost_body::<Stats>(body)?),
+                stats: Box::new(prost_body::<Stats>(&mut body)?),
             })
         }
         kind::PING => {
@@ -130,6 +128,7 @@ fn decode_body(kind: u8, mut body: Bytes) -> Result<Frame, Refusal> {
             let token = take_u64(&mut body)?;
             end(&body, Frame::Pong { token })
         }
+        kind::ANSWER..=kind::MANAGED => delivery::decode_body(kind, body),
         kind => Err(Refusal::new(
             Code::UnknownFrame,
             format!("frame type {kind} is not known to protocol version 1"),
@@ -137,23 +136,35 @@ fn decode_body(kind: u8, mut body: Bytes) -> Result<Frame, Refusal> {
     }
 }
 
-fn prost_body<M: prost::Message + Default>(body: Bytes) -> Result<M, Refusal> {
+/// The rest of the body.
+pub(super) fn prost_body<M: prost::Message + Default>(body: &mut Bytes) -> Result<M, Refusal> {
     M::decode(body).map_err(|_| corrupt("a frame's body cannot be read"))
 }
 
-fn take_u64(body: &mut Bytes) -> Result<u64, Refusal> {
+pub(super) fn take_u64(body: &mut Bytes) -> Result<u64, Refusal> {
     body.try_get_u64_le()
         .map_err(|_| corrupt("a frame's body is cut short"))
 }
 
 /// A count and its padding; refused when the bytes that are left cannot hold that many.
-fn take_count(body: &mut Bytes, item_bytes_min: usize) -> Result<usize, Refusal> {
+pub(super) fn take_count(body: &mut Bytes, item_bytes_min: usize) -> Result<usize, Refusal> {
     let word = take_u64(body)?;
     let count = (word & u64::from(u32::MAX)) as usize;
     if count > body.len() / item_bytes_min {
         return Err(corrupt("a frame counts more items than it holds"));
     }
     Ok(count)
+}
+
+/// The tag of the first, a count and so many records; nothing else.
+fn take_records(mut body: Bytes) -> Result<(u64, Vec<Record>), Refusal> {
+    let first_tag = take_u64(&mut body)?;
+    let count = take_count(&mut body, RECORD_HEADER_BYTES)?;
+    let mut records = Vec::with_capacity(count);
+    for _ in 0..count {
+        records.push(Record::split_from(&mut body)?);
+    }
+    end(&body, (first_tag, records))
 }
 
 fn take_range(body: &mut Bytes) -> Result<ReceiptRange, Refusal> {
@@ -174,15 +185,15 @@ fn take_range(body: &mut Bytes) -> Result<ReceiptRange, Refusal> {
     })
 }
 
-fn end(body: &Bytes, frame: Frame) -> Result<Frame, Refusal> {
+pub(super) fn end<T>(body: &Bytes, whole: T) -> Result<T, Refusal> {
     if body.is_empty() {
-        Ok(frame)
+        Ok(whole)
     } else {
         Err(corrupt("a frame has bytes behind its body"))
     }
 }
 
 #[cold]
-fn corrupt(what: &str) -> Refusal {
+pub(super) fn corrupt(what: &str) -> Refusal {
     Refusal::new(Code::FrameCorrupt, what.to_owned())
 }

@@ -3,7 +3,8 @@
 use bytes::{BufMut, BytesMut};
 
 use super::control::WireError;
-use super::{Frame, HEADER_BYTES, ReceiptRange, kind};
+use super::{Frame, HEADER_BYTES, ReceiptRange, delivery, kind};
+use crate::record::Record;
 
 /// Appends a frame to a buffer.
 pub fn encode(frame: &Frame, out: &mut BytesMut) {
@@ -26,18 +27,9 @@ fn encode_body(frame: &Frame, out: &mut BytesMut) -> u8 {
     match frame {
         Frame::Hello(hello) => put_prost(kind::HELLO, hello, out),
         Frame::Welcome(welcome) => put_prost(kind::WELCOME, welcome, out),
-        Frame::Send { first_tag, records } => {
-            out.put_u64_le(*first_tag);
-            out.put_u32_le(records.len() as u32);
-            out.put_u32_le(0);
-            for record in records {
-                out.put_slice(record.as_bytes());
-            }
-            kind::SEND
-        }
+        Frame::Send { first_tag, records } => put_records(kind::SEND, *first_tag, records, out),
         Frame::Receipts(ranges) => {
-            out.put_u32_le(ranges.len() as u32);
-            out.put_u32_le(0);
+            put_count(ranges.len(), out);
             for range in ranges {
                 put_range(range, out);
             }
@@ -54,8 +46,7 @@ fn encode_body(frame: &Frame, out: &mut BytesMut) -> u8 {
         Frame::Page { tag, page } => {
             out.put_u64_le(*tag);
             out.put_u64_le(page.next.map_or(0, |next| next.0));
-            out.put_u32_le(page.entries.len() as u32);
-            out.put_u32_le(0);
+            put_count(page.entries.len(), out);
             for entry in &page.entries {
                 out.put_slice(entry.as_bytes());
             }
@@ -73,10 +64,68 @@ fn encode_body(frame: &Frame, out: &mut BytesMut) -> u8 {
             out.put_u64_le(*token);
             kind::PONG
         }
+        Frame::Request { first_tag, records } => {
+            put_records(kind::REQUEST, *first_tag, records, out)
+        }
+        Frame::Answer { tag, answer } => {
+            out.put_u64_le(*tag);
+            put_prost(kind::ANSWER, answer, out)
+        }
+        Frame::Open { stream, open } => {
+            out.put_u64_le(*stream);
+            put_prost(kind::OPEN, open.as_ref(), out)
+        }
+        Frame::Opened { stream, kept } => delivery::put_opened(*stream, kept, out),
+        Frame::Credit { stream, credit } => {
+            out.put_u64_le(*stream);
+            put_count(*credit as usize, out);
+            kind::CREDIT
+        }
+        Frame::Deliver { stream, deliveries } => delivery::put_deliver(*stream, deliveries, out),
+        Frame::Settle { stream, tag, items } => delivery::put_settle(*stream, *tag, items, out),
+        Frame::Settled { tag, errors } => delivery::put_settled(*tag, errors, out),
+        Frame::Publish { first_tag, records } => {
+            put_records(kind::PUBLISH, *first_tag, records, out)
+        }
+        Frame::Published { tag, reached } => {
+            out.put_u64_le(*tag);
+            out.put_u64_le(*reached);
+            kind::PUBLISHED
+        }
+        Frame::Notify { stream, entries } => delivery::put_notify(*stream, entries, out),
+        Frame::Lagged { stream, missed } => {
+            out.put_u64_le(*stream);
+            out.put_u64_le(*missed);
+            kind::LAGGED
+        }
+        Frame::Close { stream, refusal } => delivery::put_close(*stream, refusal.as_ref(), out),
+        Frame::Admin { tag, admin } => {
+            out.put_u64_le(*tag);
+            put_prost(kind::ADMIN, admin.as_ref(), out)
+        }
+        Frame::Managed { tag, managed } => {
+            out.put_u64_le(*tag);
+            put_prost(kind::MANAGED, managed.as_ref(), out)
+        }
     }
 }
 
-fn put_prost(kind: u8, message: &impl prost::Message, out: &mut BytesMut) -> u8 {
+/// A number of 32 bits and as many zeros.
+pub(super) fn put_count(count: usize, out: &mut BytesMut) {
+    out.put_u32_le(count as u32);
+    out.put_u32_le(0);
+}
+
+fn put_records(kind: u8, first_tag: u64, records: &[Record], out: &mut BytesMut) -> u8 {
+    out.put_u64_le(first_tag);
+    put_count(records.len(), out);
+    for record in records {
+        out.put_slice(record.as_bytes());
+    }
+    kind
+}
+
+pub(super) fn put_prost(kind: u8, message: &impl prost::Message, out: &mut BytesMut) -> u8 {
     out.reserve(message.encoded_len());
     message.encode_raw(out);
     kind

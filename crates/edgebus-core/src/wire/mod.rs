@@ -9,19 +9,33 @@
 //! 12       body
 //! ```
 //! Numbers are little-endian. docs/protocol.md describes every body; [`mod@decode`] and
-//! [`mod@encode`] are the two directions, [`control`] holds the parts that evolve (prost).
+//! [`mod@encode`] are the two directions, [`mod@delivery`] the bodies of streams and settlements.
+//! The parts that evolve (prost) are in [`control`], [`stream`], [`settle`], [`admin`] and
+//! [`managed`].
 
+pub mod admin;
 pub mod control;
 mod decode;
+mod delivery;
 mod encode;
+pub mod managed;
+pub mod settle;
+pub mod stream;
 
 pub use decode::Decoder;
+pub(crate) use delivery::delivery_bytes;
 pub use encode::encode;
 
 use crate::code::Refusal;
+use crate::consumer::{Delivery, LeaseToken};
+use crate::entry::Entry;
 use crate::query::{LogPage, Stats};
 use crate::record::Record;
+use admin::WireAdmin;
 use control::{Hello, Welcome, WireQuery};
+use managed::WireManaged;
+use settle::SettleItem;
+use stream::{WireAnswer, WireOpen};
 
 /// Bytes before the body.
 pub const HEADER_BYTES: usize = 12;
@@ -87,6 +101,113 @@ pub enum Frame {
         /// The asker's token.
         token: u64,
     },
+    /// Requests to store whose sender waits for replies; otherwise as [`Frame::Send`].
+    Request {
+        /// Tag of the first record.
+        first_tag: u64,
+        /// What to store.
+        records: Vec<Record>,
+    },
+    /// How a request ended. Comes after its receipt.
+    Answer {
+        /// The request's tag.
+        tag: u64,
+        /// How, with a reply as it is stored.
+        answer: WireAnswer,
+    },
+    /// Asks for what comes from now on: a consumer's messages, or notifications.
+    Open {
+        /// The client's number for it: 1 or more, higher than any before.
+        stream: u64,
+        /// What is asked for, unchecked.
+        open: Box<WireOpen>,
+    },
+    /// The stream is open.
+    Opened {
+        /// Which.
+        stream: u64,
+        /// Leases that the worker brought back and keeps.
+        kept: Vec<LeaseToken>,
+    },
+    /// So many more messages may be sent.
+    Credit {
+        /// On which stream.
+        stream: u64,
+        /// How many.
+        credit: u32,
+    },
+    /// Messages for a worker.
+    Deliver {
+        /// On which stream.
+        stream: u64,
+        /// What it is given.
+        deliveries: Vec<Delivery>,
+    },
+    /// What became of messages.
+    Settle {
+        /// The stream they came on.
+        stream: u64,
+        /// Names this in its answer; 0: no answer is wanted.
+        tag: u64,
+        /// Each lease, and what is said about it.
+        items: Vec<SettleItem>,
+    },
+    /// All that was said about leases is on disk, but for this.
+    Settled {
+        /// Of which [`Frame::Settle`].
+        tag: u64,
+        /// Which items were refused, by their place in the frame.
+        errors: Vec<(u32, Refusal)>,
+    },
+    /// Notifications for whoever listens now; the n-th has the tag `first_tag + n`.
+    Publish {
+        /// Tag of the first record.
+        first_tag: u64,
+        /// What to tell.
+        records: Vec<Record>,
+    },
+    /// A notification was handed on.
+    Published {
+        /// Which.
+        tag: u64,
+        /// To how many subscribers.
+        reached: u64,
+    },
+    /// Notifications for a subscriber; those that are not stored have the sequence number 0.
+    Notify {
+        /// On which stream.
+        stream: u64,
+        /// What was told.
+        entries: Vec<Entry>,
+    },
+    /// A subscriber was too slow.
+    Lagged {
+        /// On which stream.
+        stream: u64,
+        /// How many notifications it missed at this place.
+        missed: u64,
+    },
+    /// The end of a stream: from a client that wants it, from a server the last frame of it.
+    Close {
+        /// Which.
+        stream: u64,
+        /// Why the server ended it; `None`: as the client wanted.
+        refusal: Option<Refusal>,
+    },
+    /// A question of an operator.
+    Admin {
+        /// Names the question in its answer.
+        tag: u64,
+        /// What is asked, unchecked.
+        admin: Box<WireAdmin>,
+    },
+    /// The answer to an operator.
+    Managed {
+        /// The question's tag.
+        tag: u64,
+        /// What is answered, unchecked.
+        managed: Box<WireManaged>,
+    },
 }
 
 /// `count` sends with consecutive tags, stored under consecutive sequence numbers.
@@ -127,7 +248,26 @@ mod kind {
     pub(super) const STATS: u8 = 8;
     pub(super) const PING: u8 = 9;
     pub(super) const PONG: u8 = 10;
+    pub(super) const REQUEST: u8 = 11;
+    pub(super) const ANSWER: u8 = 12;
+    pub(super) const OPEN: u8 = 13;
+    pub(super) const OPENED: u8 = 14;
+    pub(super) const CREDIT: u8 = 15;
+    pub(super) const DELIVER: u8 = 16;
+    pub(super) const SETTLE: u8 = 17;
+    pub(super) const SETTLED: u8 = 18;
+    pub(super) const PUBLISH: u8 = 19;
+    pub(super) const PUBLISHED: u8 = 20;
+    pub(super) const NOTIFY: u8 = 21;
+    pub(super) const LAGGED: u8 = 22;
+    pub(super) const CLOSE: u8 = 23;
+    pub(super) const ADMIN: u8 = 24;
+    pub(super) const MANAGED: u8 = 25;
 }
+
+/// Stands for a choice that says all there is to say.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+struct Empty {}
 
 #[cfg(test)]
 mod tests;

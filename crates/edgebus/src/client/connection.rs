@@ -219,9 +219,14 @@ impl Shared {
         };
         self.filled.notify_one();
         if let Some(session) = session {
-            let (sends, queries) = session.close();
-            sends.for_each(|waiter| waiter.tell(Err(lost())));
-            queries.for_each(|waiter| drop(waiter.send(Err(lost()))));
+            let waiting = session.close();
+            for waiter in waiting.sends {
+                waiter.tell(Err(lost()));
+            }
+            for waiter in waiting.questions.into_iter().chain(waiting.replies) {
+                // Whoever asked may have gone.
+                let _ = waiter.send(Err(lost()));
+            }
         }
     }
 }

@@ -89,7 +89,9 @@ async fn act(
             sends.submit(lane, replies).await?;
         }
         match step? {
-            Step::Append { records, refused } => sends.add(records, refused),
+            Step::Append {
+                records, refused, ..
+            } => sends.add(records, refused),
             Step::Opened(frame) | Step::Reply(frame) => reply(replies, Reply::Frame(frame)).await?,
             Step::Query { tag, query } => {
                 reply(replies, Reply::Query { tag, query }).await?;

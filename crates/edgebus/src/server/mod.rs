@@ -295,6 +295,7 @@ impl Shared {
         ServerLimits {
             frame_bytes_max,
             record,
+            ..ServerLimits::default()
         }
     }
 
