@@ -5,6 +5,8 @@
 
 mod client;
 mod server;
+#[cfg(test)]
+mod tests;
 
 pub use client::{ClientSession, Event as ClientEvent, Waiting};
 pub use server::{
