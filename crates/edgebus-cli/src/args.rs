@@ -10,15 +10,16 @@ use std::time::Duration;
 
 use clap::builder::FalseyValueParser;
 use clap_complete::Shell;
-use edgebus::{Code, Refusal, RequestId, ServerUrl, Topic, TopicPattern};
+use edgebus::{ConsumerName, Refusal, RequestId, ServerUrl, Topic, TopicPattern};
 
-use crate::bench;
 use crate::time::Position;
+use crate::values;
+use crate::{bench, consumer, dlq, publish, reply, request, sub};
 
 /// What every script needs to know.
 const AFTER_HELP: &str = "\
-Exit status: 0 done, 1 refused, 2 usage, 3 cannot connect, 4 outcome unknown (ask again with the
-same id), 74 an I/O error stopped the server's store, 130 interrupted.
+Exit status: 0 done, 1 refused, 2 usage, 3 cannot connect, 4 outcome unknown or no reply in time
+(ask again with the same id), 74 an I/O error stopped the server's store, 130 interrupted.
 
 Environment: EDGEBUS_SERVER as --server (bench takes the option only), EDGEBUS_INSECURE as
 --insecure, EDGEBUS_LOG for the server's log (error, warn, info, debug).";
@@ -34,7 +35,7 @@ pub(crate) struct Args {
 }
 
 /// What every command understands.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Global {
     /// The server to talk to [default: tcp://127.0.0.1:7411]
     #[arg(long, global = true, value_name = "URL", env = "EDGEBUS_SERVER")]
@@ -50,10 +51,24 @@ pub(crate) enum Command {
     Serve(ServeOptions),
     /// Store a request, or a file of them; done when they are on the server's disk
     Send(SendOptions),
-    /// Look at what is stored
+    /// Store a request and print the reply to it
+    Request(request::Options),
+    /// Answer requests with the output of a command
+    Reply(reply::Options),
+    /// Tell whoever listens right now; nothing is stored unless told
+    Publish(publish::Options),
+    /// Print notifications as they come
+    Sub(sub::Options),
+    /// Look at what is stored, or remove the old end of it
     Log(LogOptions),
-    /// Print everything stored from some point on
+    /// Print everything stored from some point on, or give it to a consumer once more
     Replay(ReplayOptions),
+    /// Consumers: make them, look at them, take their messages by hand
+    Consumer(consumer::Options),
+    /// Dead letters: messages that failed for good
+    Dlq(dlq::Options),
+    /// Who is connected
+    Client(ClientOptions),
     /// Show the server's figures
     Stats(StatsOptions),
     /// Tell whether the server takes requests
@@ -81,6 +96,26 @@ pub(crate) struct ServeOptions {
     /// Let other machines connect without encryption
     #[arg(long, env = "EDGEBUS_INSECURE", value_parser = FalseyValueParser::new())]
     pub(crate) insecure: bool,
+    #[command(flatten)]
+    pub(crate) retention: RetentionOptions,
+}
+
+/// How much is kept. A consumer that has not passed a message holds it for a while (see consumer
+/// add --hold).
+#[derive(Debug, clap::Args)]
+pub(crate) struct RetentionOptions {
+    /// Remove messages that are older [default: 7d]
+    #[arg(long = "retention-age", value_name = "DURATION", value_parser = values::some_duration)]
+    pub(crate) age: Option<Duration>,
+    /// Remove the oldest messages when the log takes more than this [default: 10GiB]
+    #[arg(long = "retention-bytes", value_name = "SIZE", value_parser = values::bytes)]
+    pub(crate) bytes: Option<u64>,
+    /// Remove the oldest messages when there are more than this [default: any number is kept]
+    #[arg(long = "retention-count", value_name = "MESSAGES", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+    /// How long the id of a request is known at least, so that it is not stored twice [default: 30d]
+    #[arg(long = "dedupe-horizon", value_name = "DURATION", value_parser = values::some_duration)]
+    pub(crate) dedupe_horizon: Option<Duration>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -94,10 +129,10 @@ pub(crate) struct SendOptions {
     #[arg(long, value_name = "UUID")]
     pub(crate) id: Option<RequestId>,
     /// A header that travels along. Can be given more than once
-    #[arg(long = "header", value_name = "NAME=VALUE", value_parser = parse_header)]
+    #[arg(long = "header", value_name = "NAME=VALUE", value_parser = values::header)]
     pub(crate) headers: Vec<(String, String)>,
     /// How long after being stored it may still be started, for example 30s
-    #[arg(long, value_name = "DURATION", value_parser = parse_expires)]
+    #[arg(long, value_name = "DURATION", value_parser = values::some_duration)]
     pub(crate) expires: Option<Duration>,
     /// Most requests on their way at a time
     #[arg(long, value_name = "REQUESTS", default_value_t = 1024,
@@ -130,8 +165,35 @@ pub(crate) struct LogOptions {
 pub(crate) enum LogCommand {
     /// List stored requests
     Ls(ListOptions),
-    /// Show one stored request
+    /// Show one stored request, and what became of it
     Get(GetOptions),
+    /// Remove the old end of the log for good, also for consumers that have not come so far
+    #[command(after_help = "Example:\n  edgebus log trim --before -30d")]
+    Trim(TrimOptions),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct TrimOptions {
+    /// The first to keep: a sequence number, a time (RFC 3339), or how long ago (-30d)
+    #[arg(long, value_name = "SEQ|TIME", allow_hyphen_values = true)]
+    pub(crate) before: Position,
+    /// Do not ask
+    #[arg(long)]
+    pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) folder: FolderOptions,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ClientOptions {
+    #[command(subcommand)]
+    pub(crate) command: ClientCommand,
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum ClientCommand {
+    /// List connections
+    Ls,
 }
 
 #[derive(Debug, clap::Args)]
@@ -149,11 +211,14 @@ pub(crate) struct ListOptions {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ReplayOptions {
-    /// The first to print: a sequence number, a time (RFC 3339), or how long ago (-1h)
+    /// The first to replay: a sequence number, a time (RFC 3339), or how long ago (-1h)
     #[arg(long, value_name = "SEQ|TIME", allow_hyphen_values = true)]
     pub(crate) from: Position,
     #[command(flatten)]
     pub(crate) range: RangeOptions,
+    /// Do not print it: give it to this consumer once more, as far as it is for it
+    #[arg(long, value_name = "CONSUMER", conflicts_with = "data")]
+    pub(crate) into: Option<ConsumerName>,
 }
 
 /// Which stored requests, beside the first.
@@ -189,7 +254,7 @@ pub(crate) struct StatsOptions {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct FolderOptions {
-    /// Read this data folder instead of asking a server; no server may run on it
+    /// Use this data folder instead of asking a server; no server may run on it
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
 }
@@ -212,27 +277,11 @@ impl std::str::FromStr for Key {
     }
 }
 
-fn parse_header(text: &str) -> Result<(String, String), Refusal> {
-    text.split_once('=')
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .ok_or_else(|| {
-            let message = format!("header {text:?} has no '=': write NAME=VALUE");
-            Refusal::new(Code::BadHeader, message)
-        })
-}
-
-fn parse_expires(text: &str) -> Result<Duration, String> {
-    let duration = humantime::parse_duration(text).map_err(|e| e.to_string())?;
-    // 0 ms would mean: never.
-    if duration < Duration::from_millis(1) {
-        return Err("it must be 1 ms or more".to_owned());
-    }
-    Ok(duration)
-}
-
 #[cfg(test)]
 mod tests {
     use clap::{CommandFactory, Parser};
+
+    use edgebus::Code;
 
     use super::*;
 

@@ -1,6 +1,7 @@
 //! How a command fails: a stable code, a message that says what to do, and an exit status.
 //!
-//! Exit status: 0 done, 1 refused, 2 usage, 3 cannot connect, 4 outcome unknown, 74 the store
+//! Exit status: 0 done, 1 refused, 2 usage, 3 cannot connect, 4 outcome unknown or no reply in
+//! time, 74 the store
 //! stopped after an I/O error.
 
 use std::error::Error;
@@ -17,7 +18,7 @@ pub(crate) const REFUSED: u8 = 1;
 pub(crate) const USAGE: u8 = 2;
 /// There is no connection.
 pub(crate) const NO_CONNECTION: u8 = 3;
-/// Requests may or may not be stored.
+/// Requests may or may not be stored, or their replies did not come in time.
 pub(crate) const UNKNOWN: u8 = 4;
 /// The store stopped after an I/O error.
 pub(crate) const FAIL_STOP: u8 = 74;
@@ -95,7 +96,7 @@ impl CliError {
 
     /// Names the request it is about.
     #[must_use]
-    fn about(mut self, id: RequestId) -> Self {
+    pub(crate) fn about(mut self, id: RequestId) -> Self {
         if let Some(failure) = &mut self.said {
             failure.request_id = Some(id);
         }
@@ -173,7 +174,7 @@ impl From<Refusal> for CliError {
     fn from(refusal: Refusal) -> Self {
         let status = match refusal.code {
             Code::Disconnected => NO_CONNECTION,
-            Code::Unknown => UNKNOWN,
+            Code::Unknown | Code::ReplyTimeout => UNKNOWN,
             Code::Poisoned => FAIL_STOP,
             _ => REFUSED,
         };

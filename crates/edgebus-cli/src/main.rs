@@ -2,25 +2,43 @@
 //!
 //! In reading order: [`args`] what can be typed; [`error`] how a command fails, and with which
 //! exit status; [`output`] what is printed; [`serve`] and [`http`] the server; [`remote`] the way
-//! to a server or to a folder without one; [`send`], [`log`], [`stats`] the commands; [`bench`]
-//! measuring.
+//! to a server, [`reconnect`] the way back to it, and [`source`] also a folder without one; [`send`],
+//! [`request`], [`publish`] what asks and tells; [`reply`], [`sub`] what answers and listens;
+//! [`log`], [`consumer`], [`dlq`], [`client`], [`stats`] what operators do; [`bench`] measuring.
 //!
 //! Invariants: stdout carries results only (receipts, rows, figures); everything said about them
 //! goes to stderr. What is printed about a request is true: a receipt is printed only after the
 //! server gave it.
 
 mod args;
+mod confirm;
 mod error;
 mod output;
+mod payload;
+mod table;
 mod time;
+mod values;
 
 mod http;
 mod serve;
 
-mod log;
+mod reconnect;
 mod remote;
 mod runtime;
+mod source;
+
+mod publish;
+mod request;
 mod send;
+mod takers;
+
+mod reply;
+mod sub;
+
+mod client;
+mod consumer;
+mod dlq;
+mod log;
 mod stats;
 
 mod bench;
@@ -67,8 +85,15 @@ fn run(args: Args) -> Result<(), CliError> {
     match command {
         Command::Serve(options) => serve::run(options, global.json),
         Command::Send(options) => send::run(options, &global),
+        Command::Request(options) => request::run(options, &global),
+        Command::Reply(options) => reply::run(options, &global),
+        Command::Publish(options) => publish::run(options, &global),
+        Command::Sub(options) => sub::run(options, &global),
         Command::Log(options) => log::run(options.command, &global),
         Command::Replay(options) => log::replay(options, &global),
+        Command::Consumer(options) => consumer::run(options.command, &global),
+        Command::Dlq(options) => dlq::run(options.command, &global),
+        Command::Client(options) => client::run(&options.command, &global),
         Command::Stats(options) => stats::run(options, &global),
         Command::Health => stats::health(&global),
         Command::Bench(options) => bench::run(options, global.server, global.json),

@@ -5,13 +5,12 @@
 use std::collections::BTreeMap;
 use std::io::{BufWriter, IsTerminal, Stdout, Write};
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use edgebus::store::TornTail;
 use edgebus::{Entry, Receipt};
 use serde::Serialize;
 
 use crate::error::CliError;
+use crate::payload::text_or_base64;
 use crate::time::rfc3339;
 
 /// Buffered stdout.
@@ -108,7 +107,7 @@ pub(crate) struct Row<'a> {
     topic: &'a str,
     source: String,
     time: String,
-    headers: BTreeMap<String, HeaderValue>,
+    headers: Headers,
     #[serde(skip_serializing_if = "Option::is_none")]
     payload: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -132,6 +131,21 @@ impl HeaderValue {
     }
 }
 
+/// Headers as JSON, by name.
+pub(crate) type Headers = BTreeMap<String, HeaderValue>;
+
+/// Headers in the order they were given, as JSON.
+pub(crate) fn headers(given: impl IntoIterator<Item = (String, String)>) -> Headers {
+    let mut headers = Headers::new();
+    for (name, value) in given {
+        match headers.get_mut(&name) {
+            Some(values) => values.add(value),
+            None => drop(headers.insert(name, HeaderValue::One(value))),
+        }
+    }
+    headers
+}
+
 impl<'a> Row<'a> {
     /// The row of an entry.
     ///
@@ -140,24 +154,14 @@ impl<'a> Row<'a> {
     pub(crate) fn new(entry: &'a Entry) -> Result<Self, CliError> {
         let record = entry.record();
         let meta = record.meta()?;
-        let mut headers: BTreeMap<String, HeaderValue> = BTreeMap::new();
-        for header in meta.headers {
-            match headers.get_mut(&header.name) {
-                Some(values) => values.add(header.value),
-                None => drop(headers.insert(header.name, HeaderValue::One(header.value))),
-            }
-        }
-        let (payload, payload_base64) = match std::str::from_utf8(record.payload_bytes()) {
-            Ok(text) => (Some(text), None),
-            Err(_) => (None, Some(STANDARD.encode(record.payload_bytes()))),
-        };
+        let (payload, payload_base64) = text_or_base64(record.payload_bytes());
         Ok(Self {
             seq: entry.seq().0,
             request_id: record.id().to_string(),
             topic: record.topic_str(),
             source: meta.source,
             time: rfc3339(entry.received_ms()),
-            headers,
+            headers: headers(meta.headers.into_iter().map(|h| (h.name, h.value))),
             payload,
             payload_base64,
         })

@@ -1,17 +1,13 @@
-//! The way to a server, or to a data folder that no server runs on.
+//! The way to a server.
 
 use std::path::Path;
 
-use edgebus::query::{LogPage, LogQuery, Stats};
-use edgebus::{
-    Client, ClientConfig, Code, Entry, Refusal, RequestId, RequestStore, Scope, Seq, StoreError,
-};
+use edgebus::{Client, ClientConfig, ConnectError};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::args::{FolderOptions, Global};
+use crate::args::Global;
 use crate::error::CliError;
-use crate::output;
 
 /// A runtime for a command: one thread, as a command does one thing at a time.
 pub(crate) fn runtime() -> Result<Runtime, CliError> {
@@ -21,90 +17,31 @@ pub(crate) fn runtime() -> Result<Runtime, CliError> {
         .map_err(|e| CliError::io("start", Path::new("the runtime"), e))
 }
 
+/// How commands are called, unless they are told otherwise.
+pub(crate) const CLIENT_NAME: &str = "edgebus-cli";
+
 /// Connects to the server that was named, or to the default one.
 pub(crate) async fn connect(global: &Global, config: ClientConfig) -> Result<Client, CliError> {
+    Ok(try_connect(global, config).await?)
+}
+
+/// As [`connect`], for those that try again.
+pub(crate) async fn try_connect(
+    global: &Global,
+    mut config: ClientConfig,
+) -> Result<Client, ConnectError> {
+    if config.name.is_empty() {
+        config = config.name(CLIENT_NAME);
+    }
     let url = global.server.clone().unwrap_or_default();
-    Ok(Client::connect_with(&url, config.name("edgebus-cli")).await?)
+    Client::connect_with(&url, config).await
 }
 
-/// Where stored requests are read.
-pub(crate) enum Source {
-    /// From a server.
-    Server(Client),
-    /// From a folder, which is locked meanwhile.
-    Folder(Box<RequestStore>),
-}
-
-impl Source {
-    /// Opens the folder if one is named; connects otherwise.
-    pub(crate) async fn open(folder: &FolderOptions, global: &Global) -> Result<Self, CliError> {
-        match &folder.data {
-            Some(dir) => open_folder(dir).map(|store| Self::Folder(Box::new(store))),
-            None => Ok(Self::Server(
-                connect(global, ClientConfig::default()).await?,
-            )),
-        }
-    }
-
-    /// One page of the log.
-    pub(crate) async fn page(&self, query: LogQuery) -> Result<LogPage, CliError> {
-        match self {
-            Self::Server(client) => Ok(client.log(query).await?),
-            Self::Folder(store) => Ok(store.reader().read_log(&query)?),
-        }
-    }
-
-    /// The request with a sequence number.
-    pub(crate) async fn get(&self, seq: Seq) -> Result<Option<Entry>, CliError> {
-        match self {
-            Self::Server(client) => Ok(client.get(seq).await?),
-            Self::Folder(store) => Ok(store.get_by_seq(seq)?),
-        }
-    }
-
-    /// The request with an id.
-    pub(crate) async fn find(&self, id: RequestId) -> Result<Option<Entry>, CliError> {
-        match self {
-            Self::Server(client) => Ok(client.find(id).await?),
-            Self::Folder(store) => match store.reader().find(id, Scope::default())? {
-                Some(seq) => Ok(store.get_by_seq(seq)?),
-                None => Ok(None),
-            },
-        }
-    }
-
-    /// The figures.
-    pub(crate) async fn stats(&self) -> Result<Stats, CliError> {
-        match self {
-            Self::Server(client) => Ok(client.stats().await?),
-            Self::Folder(store) => Ok(store.reader().stats()),
-        }
-    }
-}
-
-fn open_folder(dir: &Path) -> Result<RequestStore, CliError> {
-    // Opening would make a store there.
-    if !dir.join("VERSION").exists() {
-        let message = format!(
-            "there is no store in {}: name its data folder",
-            dir.display()
-        );
-        return Err(Refusal::new(Code::NotFound, message).into());
-    }
-    let store = RequestStore::open(dir).map_err(|error| match error {
-        StoreError::DataInUse { path } => {
-            let message = format!(
-                "data folder {} is in use: a server runs on it, ask that one with --server",
-                path.display()
-            );
-            CliError::from(Refusal::new(Code::DataInUse, message))
-        }
-        other => other.into(),
-    })?;
-    if let Some(torn) = store.torn_tail() {
-        eprintln!("edgebus: {}", output::torn_tail(torn));
-    }
-    Ok(store)
+/// Done when the server has read all that was said on this connection. What is written when a
+/// command ends may otherwise not leave.
+pub(crate) async fn all_said(client: &Client) {
+    // The connection keeps the order. A server that is gone has nothing to read.
+    let _ = client.stats().await;
 }
 
 /// Watches, from this call on, for the user's or the system's wish that the command ends; done

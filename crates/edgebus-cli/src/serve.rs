@@ -6,16 +6,21 @@
 
 use std::io::IsTerminal;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use edgebus::{BusState, Code, MessageBus, Refusal, RequestStore, Server, ServerConfig};
+use edgebus::clock::SystemClock;
+use edgebus::files::RealFiles;
+use edgebus::{
+    BusState, Code, MessageBus, Refusal, RequestStore, Server, ServerConfig, StoreConfig,
+};
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 
-use crate::args::ServeOptions;
+use crate::args::{RetentionOptions, ServeOptions};
 use crate::error::{CliError, INTERRUPTED, USAGE};
 use crate::http::{self, Health};
 use crate::output;
@@ -60,7 +65,10 @@ async fn serve(options: &ServeOptions, json: bool) -> Result<(), CliError> {
         Some(address) => Some(http::bind(address, options.insecure).await?),
         None => None,
     };
-    let store = RequestStore::open(&options.data)?;
+    let files = Arc::new(RealFiles);
+    let clock = Arc::new(SystemClock::default());
+    let config = store_config(&options.retention);
+    let store = RequestStore::open_with(&options.data, config, files, clock)?;
     if let Some(torn) = store.torn_tail() {
         tracing::warn!("{}", output::torn_tail(torn));
     }
@@ -110,6 +118,23 @@ async fn serve(options: &ServeOptions, json: bool) -> Result<(), CliError> {
             Ok(())
         }
     }
+}
+
+fn store_config(retention: &RetentionOptions) -> StoreConfig {
+    let mut config = StoreConfig::default();
+    if let Some(age) = retention.age {
+        config.retention_age = age;
+    }
+    if let Some(bytes) = retention.bytes {
+        config.retention_bytes = bytes;
+    }
+    if let Some(count) = retention.count {
+        config.retention_count = count;
+    }
+    if let Some(horizon) = retention.dedupe_horizon {
+        config.dedupe_horizon = horizon;
+    }
+    config
 }
 
 /// Becomes true with the first signal; the second ends the process at once.

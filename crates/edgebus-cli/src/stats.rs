@@ -11,7 +11,8 @@ use serde_json::{Map, Value, json};
 use crate::args::{Global, StatsOptions};
 use crate::error::{CliError, REFUSED};
 use crate::output::{self, Output};
-use crate::remote::{self, Source, interrupted};
+use crate::remote::{self, interrupted};
+use crate::source::Source;
 
 /// How often the figures are shown again.
 const WATCH_EVERY: Duration = Duration::from_secs(2);
@@ -81,9 +82,13 @@ fn figures(stats: &Stats, live: bool) -> Vec<Figure> {
         ]);
     }
     figures.extend([
+        ("first_seq", Count(stats.first_seq)),
         ("last_seq", Count(stats.last_seq)),
         ("stored", Count(stats.stored)),
+        ("log_bytes", Bytes(stats.log_bytes)),
+        ("consumers", Count(stats.consumers)),
         ("dead_letters", Count(stats.dead_letters)),
+        ("dead_letters_alarm", Flag(stats.dead_letters_alarm)),
         ("synced_lsn", Count(stats.synced_lsn)),
         ("sealed_lsn", Count(stats.sealed_lsn)),
         ("tail_bytes", Bytes(stats.tail_bytes)),
@@ -100,6 +105,18 @@ fn figures(stats: &Stats, live: bool) -> Vec<Figure> {
             ("duplicates", Count(stats.duplicates)),
             ("refused", Count(stats.refused)),
             ("queued", Count(stats.queued)),
+            ("requests_waiting", Count(stats.requests_waiting)),
+            ("in_flight", Count(stats.in_flight)),
+            ("retrying", Count(stats.retrying)),
+            ("completed", Count(stats.completed)),
+            ("failed", Count(stats.failed)),
+            ("replies", Count(stats.replies)),
+            ("expired", Count(stats.expired)),
+            ("trimmed", Count(stats.trimmed)),
+            ("gaps", Count(stats.gaps)),
+            ("notifications", Count(stats.notifications)),
+            ("subscribers", Count(stats.subscribers)),
+            ("lagged", Count(stats.lagged)),
             ("groups", Count(stats.groups)),
             ("journal_bytes", Bytes(stats.journal_bytes)),
             ("seals", Count(stats.seals)),
@@ -124,6 +141,12 @@ fn rates(before: &Stats, now: &Stats, time: Duration) -> Vec<Figure> {
         ),
         ("duplicates_per_s", rate(before.duplicates, now.duplicates)),
         ("refused_per_s", rate(before.refused, now.refused)),
+        ("completed_per_s", rate(before.completed, now.completed)),
+        ("failed_per_s", rate(before.failed, now.failed)),
+        (
+            "notifications_per_s",
+            rate(before.notifications, now.notifications),
+        ),
         ("groups_per_s", rate(before.groups, now.groups)),
     ]
 }

@@ -14,6 +14,15 @@ pub(crate) enum Position {
     TimeMs(u64),
 }
 
+impl From<Position> for edgebus::admin::Position {
+    fn from(position: Position) -> Self {
+        match position {
+            Position::Seq(seq) => Self::Seq(seq),
+            Position::TimeMs(ms) => Self::TimeMs(ms),
+        }
+    }
+}
+
 impl FromStr for Position {
     type Err = Refusal;
 

@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use uuid::Uuid;
 
@@ -119,9 +120,9 @@ impl fmt::Display for Lsn {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
 pub struct Scope(pub u32);
 
-/// The name of a durable consumer: 1 to 64 characters out of `A-Z a-z 0-9 _ - .`.
+/// The name of a durable consumer: 1 to 64 characters out of `A-Z a-z 0-9 _ - .`. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub struct ConsumerName(String);
+pub struct ConsumerName(Arc<str>);
 
 impl ConsumerName {
     /// Longest name, in bytes.
@@ -143,7 +144,7 @@ impl FromStr for ConsumerName {
                 .bytes()
                 .all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b))
         {
-            Ok(Self(text.to_owned()))
+            Ok(Self(text.into()))
         } else {
             Err(Refusal::new(
                 Code::BadConsumer,

@@ -225,6 +225,7 @@ mod tests {
         let envelope = Envelope {
             seq: Seq(1),
             received_ms: 1,
+            store_time_ms: 0,
             scope: Scope(0),
             identity: "",
         };

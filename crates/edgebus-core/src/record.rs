@@ -62,6 +62,13 @@ pub struct RecordMeta {
     pub order_key: String,
 }
 
+/// The one field of [`RecordMeta`] that is looked at whenever a message is given out.
+#[derive(Clone, PartialEq, prost::Message)]
+struct ExpiresMeta {
+    #[prost(uint64, tag = "5")]
+    expires_ms: u64,
+}
+
 /// One header.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Header {
@@ -252,6 +259,16 @@ impl Record {
     pub fn meta(&self) -> Result<RecordMeta, Refusal> {
         RecordMeta::decode(self.meta_bytes())
             .map_err(|_| self.bad("has a meta part that cannot be read"))
+    }
+
+    /// How long after being stored it may still be started, in milliseconds; 0 for ever, also when
+    /// the meta part cannot be read. Allocates nothing.
+    pub fn expires_ms(&self) -> u64 {
+        let meta = self.meta_bytes();
+        if meta.is_empty() {
+            return 0;
+        }
+        ExpiresMeta::decode(meta).map_or(0, |meta| meta.expires_ms)
     }
 
     /// The client it is meant for; empty for everyone, also when the meta part cannot be read.

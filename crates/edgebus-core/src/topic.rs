@@ -164,6 +164,19 @@ impl TopicPattern {
         }
         tokens.next().is_none()
     }
+
+    /// Whether there is a topic that both patterns select.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let (mut ours, mut theirs) = (self.0.split('.'), other.0.split('.'));
+        loop {
+            match (ours.next(), theirs.next()) {
+                (None, None) => return true,
+                (Some(">"), Some(_)) | (Some(_), Some(">")) => return true,
+                (Some(a), Some(b)) if a == "*" || b == "*" || a == b => {}
+                _ => return false,
+            }
+        }
+    }
 }
 
 impl FromStr for TopicPattern {
@@ -257,6 +270,25 @@ mod tests {
                     .matches(topic),
                 "{pattern} {topic}"
             );
+        }
+    }
+
+    #[test]
+    fn patterns_overlap_when_one_topic_is_selected_by_both() {
+        let pattern = |text: &str| text.parse::<TopicPattern>().expect(text);
+        for (a, b) in [
+            ("a.b", "a.b"),
+            ("a.*", "*.b"),
+            ("a.>", "a.b.c"),
+            (">", "a"),
+            ("*.>", "a.*.c"),
+        ] {
+            assert!(pattern(a).overlaps(&pattern(b)), "{a} {b}");
+            assert!(pattern(b).overlaps(&pattern(a)), "{b} {a}");
+        }
+        for (a, b) in [("a.b", "a.c"), ("a.*", "a.b.c"), ("a.>", "a"), ("a", "b.>")] {
+            assert!(!pattern(a).overlaps(&pattern(b)), "{a} {b}");
+            assert!(!pattern(b).overlaps(&pattern(a)), "{b} {a}");
         }
     }
 

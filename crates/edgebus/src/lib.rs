@@ -8,6 +8,7 @@
 //! - [`store`]: what is on disk: journal, tables, and the way from one to the other
 //! - [`bus`]: the engine that writes, and the lanes that lead to it
 //! - [`transport`]: frames over TCP or in memory
+//! - [`delivery`]: what an application holds while it works on messages
 //! - [`client`], [`server`]: the two ends of a connection
 
 pub mod files;
@@ -19,6 +20,9 @@ pub mod store;
 pub mod bus;
 
 mod error;
+mod ids;
+
+pub mod delivery;
 
 pub mod transport;
 
@@ -27,13 +31,18 @@ pub mod client;
 pub mod server;
 
 pub use bus::{BusState, MessageBus};
-pub use client::{Client, ClientConfig, ConnectError, PendingReceipt, new_request_id};
+pub use client::{Client, ClientConfig, ConnectError, PendingReceipt};
+pub use delivery::{
+    ConsumeConfig, Delivered, Handled, Handler, Incoming, Messages, Notification, Notifications,
+    RequestError, Response, Subscription,
+};
 pub use edgebus_core::query::{LogPage, LogQuery, Stats};
 pub use edgebus_core::{
     Code, ConsumerName, Entry, Kind, Lsn, Message, Receipt, Record, RecordLimits, Refusal,
-    RequestId, Scope, Seq, Topic, TopicPattern, query, wire,
+    RequestId, Scope, Seq, Topic, TopicPattern, admin, consumer, query, stream, wire,
 };
 pub use error::SendError;
+pub use ids::new_request_id;
 pub use server::{ServeError, Server, ServerConfig, ServerHandle};
 pub use store::{RequestStore, StoreConfig, StoreError, StoreReader};
 pub use transport::ServerUrl;

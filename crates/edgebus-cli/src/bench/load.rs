@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use edgebus::{Client, Message, MessageBus, Receipt, RequestId, SendError, Topic, new_request_id};
 use hdrhistogram::Histogram;
 
-use super::{Ids, Options};
+use super::{Ids, Options, What, delivery};
 use crate::error::CliError;
 
 /// What a sender saw.
@@ -54,7 +54,7 @@ impl Target {
         })
     }
 
-    async fn send_batch(&self, messages: Vec<Message>) -> Vec<Result<Receipt, SendError>> {
+    pub(super) async fn send_batch(&self, messages: Vec<Message>) -> Vec<Result<Receipt, SendError>> {
         match self {
             Self::Client(client) => client.send_batch(messages).await,
             Self::Bus(bus) => bus.send_batch(messages).await,
@@ -64,6 +64,15 @@ impl Target {
 
 /// Sends for as long as the options say, then waits for what is in flight.
 pub(super) async fn run(target: &Target, options: &Options) -> Result<Load, CliError> {
+    match options.what {
+        What::Send => send(target, options).await,
+        What::Request => delivery::request(target, options).await,
+        What::Consume => delivery::consume(target, options).await,
+        What::Replay => delivery::replay(target, options).await,
+    }
+}
+
+async fn send(target: &Target, options: &Options) -> Result<Load, CliError> {
     let maker = MessageMaker::new(options);
     let mut load = Load::new();
     let start = Instant::now();

@@ -6,6 +6,7 @@
 //! [`report`] the table.
 
 mod controls;
+mod delivery;
 mod device;
 mod load;
 mod measurement;
@@ -22,6 +23,9 @@ use crate::error::CliError;
 /// What to measure.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Options {
+    /// What is done to the requests
+    #[arg(long, value_enum, default_value_t = What::Send)]
+    what: What,
     /// Requests in flight
     #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=16384))]
     window: u32,
@@ -48,6 +52,19 @@ pub(crate) struct Options {
     no_controls: bool,
 }
 
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum What {
+    /// They are stored.
+    Send,
+    /// They are stored, answered by a handler, and the reply is stored.
+    Request,
+    /// A million that were stored before are given out and acknowledged.
+    Consume,
+    /// A million that were stored before are read.
+    Replay,
+}
+
 /// Versions of UUIDs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Ids {
@@ -61,7 +78,7 @@ pub(crate) enum Ids {
 pub(crate) fn run(options: Options, server: Option<ServerUrl>, json: bool) -> Result<(), CliError> {
     let folder = Folder::new(&options.data)?;
     let mut subjects = subject::all(&options, server.as_ref());
-    if !options.no_controls {
+    if !options.no_controls && options.what == What::Send {
         subjects.extend([subject::Subject::Raw, subject::Subject::RedbRows]);
     }
     let mut results: Vec<Vec<measurement::Measurement>> =

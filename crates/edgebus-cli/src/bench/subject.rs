@@ -2,12 +2,15 @@
 
 use std::path::Path;
 
-use edgebus::{Client, ClientConfig, MessageBus, Server, ServerConfig, ServerUrl, Stats};
+use edgebus::delivery::Handler;
+use edgebus::{
+    Client, ClientConfig, Code, MessageBus, Refusal, Server, ServerConfig, ServerUrl, Stats,
+};
 
 use super::device::Device;
 use super::load::{self, Load, Target};
 use super::measurement::Measurement;
-use super::{Options, controls};
+use super::{Options, What, controls, delivery};
 use crate::error::CliError;
 
 /// Something to measure.
@@ -88,6 +91,7 @@ fn edgebus(
     match (subject, server) {
         (Subject::Remote, Some(url)) => runtime.block_on(async {
             let client = Client::connect_with(url, config).await?;
+            let _answers = answering(&Target::Client(client.clone()), options).await?;
             let before = client.stats().await?;
             let load = load::run(&Target::Client(client.clone()), options).await?;
             let after = client.stats().await?;
@@ -95,18 +99,30 @@ fn edgebus(
         }),
         (Subject::Tcp, _) => {
             let serving = Serving::start(dir)?;
-            let load = runtime.block_on(async {
+            let _working = match options.what {
+                What::Request => Some(Working::start(&serving.url, dir)?),
+                _ => None,
+            };
+            let (load, groups) = runtime.block_on(async {
                 let client = Client::connect_with(&serving.url, config).await?;
-                load::run(&Target::Client(client), options).await
+                let before = client.stats().await?;
+                let load = load::run(&Target::Client(client.clone()), options).await?;
+                Ok::<_, CliError>((load, groups(&before, &client.stats().await?)))
             })?;
-            Ok((load, serving.stop().groups))
+            serving.stop();
+            Ok((load, groups))
         }
         _ => runtime.block_on(async {
             let bus = MessageBus::open(dir)?;
+            let answers = answering(&Target::Bus(bus.clone()), options).await?;
+            let before = bus.stats();
             let load = load::run(&Target::Bus(bus.clone()), options).await?;
-            let stats = bus.stats();
+            let groups = groups(&before, &bus.stats());
+            if let Some(answers) = answers {
+                answers.stop().await;
+            }
             bus.shutdown().await;
-            Ok((load, stats.groups))
+            Ok((load, groups))
         }),
     }
 }
@@ -143,16 +159,61 @@ impl Serving {
         })
     }
 
-    /// Stops it; its last figures.
-    fn stop(self) -> Stats {
-        let stats = self.bus.stats();
+    /// Stops it.
+    fn stop(self) {
         drop(self.stop);
         self.runtime.block_on(async {
             let _ = self.running.await;
             self.bus.shutdown().await;
         });
-        stats
     }
+}
+
+/// A worker over TCP that answers requests, on a thread of its own as another program would be.
+struct Working {
+    _stop: tokio::sync::oneshot::Sender<()>,
+}
+
+impl Working {
+    fn start(url: &ServerUrl, dir: &Path) -> Result<Self, CliError> {
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let (ready, is_ready) = std::sync::mpsc::channel::<Result<(), CliError>>();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|e| CliError::io("start a runtime for", dir, e))?;
+        let url = url.clone();
+        std::thread::spawn(move || {
+            runtime.block_on(async {
+                let config = ClientConfig::default().name("bench-worker");
+                let answers = async {
+                    let client = Client::connect_with(&url, config).await?;
+                    delivery::answer(&Target::Client(client)).await
+                };
+                // Whoever measures waits for this, and tells when it is enough.
+                match answers.await {
+                    Err(error) => drop(ready.send(Err(error))),
+                    Ok(_answers) => {
+                        let _ = ready.send(Ok(()));
+                        let _ = stopped.await;
+                    }
+                }
+            });
+        });
+        match is_ready.recv() {
+            Ok(Ok(())) => Ok(Self { _stop: stop }),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(Refusal::new(Code::Disconnected, "the worker ended").into()),
+        }
+    }
+}
+
+/// Someone who answers, if requests are measured.
+async fn answering(target: &Target, options: &Options) -> Result<Option<Handler>, CliError> {
+    Ok(match options.what {
+        What::Request => Some(delivery::answer(target).await?),
+        _ => None,
+    })
 }
 
 fn groups(before: &Stats, after: &Stats) -> u64 {

@@ -25,6 +25,7 @@ use super::report::{Ending, Report};
 use crate::args::{Global, SendOptions};
 use crate::error::CliError;
 use crate::remote;
+use crate::takers;
 
 /// Sends the file.
 pub(super) fn run(
@@ -57,6 +58,12 @@ pub(super) fn run(
             stopped: false,
         };
         let ending = sender.send_all().await?;
+        if matches!(ending, Ending::Done)
+            && sender.report.has_stored()
+            && let Some(hint) = takers::none_takes(&sender.client, &options.topic).await
+        {
+            sender.report.say(&hint);
+        }
         sender.report.finish(ending)
     })
 }

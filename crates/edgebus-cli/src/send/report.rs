@@ -94,6 +94,16 @@ impl Report {
         self.summary.sent += 1;
     }
 
+    /// Whether anything is on the server's disk that was not before.
+    pub(super) fn has_stored(&self) -> bool {
+        self.summary.stored > 0
+    }
+
+    /// Says something that is no result.
+    pub(super) fn say(&self, text: &str) {
+        self.bar.suspend(|| eprintln!("edgebus: {text}"));
+    }
+
     /// A request is on the server's disk.
     pub(super) fn receipt(&mut self, receipt: &Receipt, latency: Duration) -> Result<(), CliError> {
         match receipt.duplicate {

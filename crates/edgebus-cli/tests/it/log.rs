@@ -190,12 +190,96 @@ fn a_folder_is_read_without_a_server_and_not_beside_one() {
 }
 
 #[test]
+fn a_trim_works_on_a_folder_without_a_server() {
+    let place = Place::new();
+    five(&place).stop();
+    let data = place.data();
+    let args = [
+        "log",
+        "trim",
+        "--before",
+        "3",
+        "--json",
+        "--data",
+        text(&data),
+    ];
+    assert_eq!(
+        run(&args).expect(0).stdout,
+        "{\"first_seq\":3,\"trimmed\":2}\n"
+    );
+    let server = Server::start(&place);
+    assert_eq!(seqs(&server.run(&["log", "ls", "--json"])), [3, 4, 5]);
+}
+
+#[test]
+fn what_was_to_be_kept_is_said_when_the_server_starts() {
+    let place = Place::new();
+    let data = place.data();
+    let serve = |option: &str, value: &str| {
+        let args = ["serve", "--json", "--listen", "tcp://127.0.0.1:0"];
+        let mut command = crate::support::edgebus(&args);
+        command.args(["--data", text(&data), option, value]);
+        command
+    };
+    for (option, value, status) in [
+        ("--retention-age", "0s", 2),
+        ("--retention-bytes", "much", 2),
+        ("--retention-count", "0", 2),
+        ("--dedupe-horizon", "x", 2),
+        ("--retention-bytes", "1KiB", 1),
+    ] {
+        let refused = serve(option, value).output().expect("it runs");
+        assert_eq!(Run::of(refused).expect(status).stdout, "", "{option}");
+    }
+    for (option, value) in [
+        ("--retention-age", "1d"),
+        ("--retention-bytes", "64MiB"),
+        ("--retention-count", "1000000"),
+        ("--dedupe-horizon", "2d"),
+    ] {
+        Server::spawn(&place, &mut serve(option, value)).stop();
+    }
+}
+
+#[test]
 fn looking_at_a_folder_without_a_store_makes_none() {
     let place = Place::new();
     let data = place.data();
     let missing = run(&["log", "ls", "--json", "--data", text(&data)]).expect(1);
     assert_eq!(missing.last_error()["error"]["code"], "not_found");
     assert!(!data.exists());
+}
+
+#[test]
+fn the_old_end_of_the_log_can_be_removed() {
+    let place = Place::new();
+    let server = five(&place);
+    let first = server.run(&["log", "get", "1", "--json"]).json().remove(0);
+    let trimmed = server
+        .run(&["log", "trim", "--before", "4", "--json"])
+        .expect(0);
+    assert_eq!(trimmed.stdout, "{\"first_seq\":4,\"trimmed\":3}\n");
+    assert_eq!(seqs(&server.run(&["log", "ls", "--json"])), [4, 5]);
+    let id = first["request_id"].as_str().expect("an id");
+    // Its id is known longer than it is kept: it is not stored again.
+    let gone = server.run(&["log", "get", id, "--json"]).expect(1);
+    assert_eq!(gone.last_error()["error"]["code"], "reply_expired");
+    let again = server
+        .run(&["send", "a.x", "1", "--id", id, "--json"])
+        .expect(0);
+    assert_eq!(
+        (&again.json()[0]["seq"], &again.json()[0]["duplicate"]),
+        (&1.into(), &true.into())
+    );
+    let asked = server
+        .run(&["request", "a.x", "1", "--id", id, "--json"])
+        .expect(1);
+    assert_eq!(asked.last_error()["error"]["code"], "reply_expired");
+    let plain = server.run(&["log", "trim", "--before", "5"]).expect(0);
+    assert_eq!(
+        plain.stdout,
+        "removed 1 message; the log begins with seq 5\n"
+    );
 }
 
 #[test]

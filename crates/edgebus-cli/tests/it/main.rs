@@ -2,11 +2,18 @@
 //!
 //! Nothing sleeps: a server is waited for by the line it prints, a command by its end.
 
+mod background;
 mod support;
 
+mod consumer;
 mod crash;
+mod dlq;
 mod log;
+mod publish;
 mod refusals;
+mod reply;
+mod reply_lost;
+mod request;
 mod send;
 mod send_file;
 mod serve;

@@ -17,7 +17,44 @@ fn a_receipt_is_printed_for_people_and_for_programs() {
         .expect(0);
     let object = format!("{{\"request_id\":\"{ID}\",\"seq\":1,\"duplicate\":true}}\n");
     assert_eq!(json.stdout, object);
-    assert_eq!((first.stderr + &again.stderr + &json.stderr).as_str(), "");
+    assert_eq!((again.stderr + &json.stderr).as_str(), "");
+}
+
+#[test]
+fn a_request_that_no_consumer_takes_is_said_to_be_stored_for_nobody() {
+    let place = Place::new();
+    let server = Server::start(&place);
+    let hint = "edgebus: stored, no consumer takes orders.new\n";
+    let args = ["send", "orders.new", "p", "--id", ID];
+    assert_eq!(server.run(&args).expect(0).stderr, hint);
+    let json = server.run(&["send", "orders.new", "p", "--json"]).expect(0);
+    assert_eq!(json.stderr, hint);
+    assert_eq!(json.json().len(), 1);
+    // Nothing is new about a duplicate.
+    assert_eq!(server.run(&args).expect(0).stderr, "");
+    for (name, pattern, kind) in [("a", "prices.*", "requests"), ("b", ">", "notifications")] {
+        let args = [
+            "consumer",
+            "add",
+            name,
+            "--pattern",
+            pattern,
+            "--kind",
+            kind,
+        ];
+        server.run(&args).expect(0);
+    }
+    assert_eq!(
+        server.run(&["send", "orders.new", "p"]).expect(0).stderr,
+        hint
+    );
+    server
+        .run(&["consumer", "add", "c", "--pattern", "orders.*"])
+        .expect(0);
+    assert_eq!(
+        server.run(&["send", "orders.new", "p"]).expect(0).stderr,
+        ""
+    );
 }
 
 #[test]

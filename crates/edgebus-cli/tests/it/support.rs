@@ -149,6 +149,13 @@ impl Server {
         )
     }
 
+    /// Starts again where it was, for those that come back to it.
+    pub(crate) fn start_at(place: &Place, url: &str) -> Self {
+        let data = place.data();
+        let args = ["serve", "--json", "--listen", url, "--data", text(&data)];
+        Self::spawn(place, &mut edgebus(&args))
+    }
+
     /// Starts with a command of its own, that prints JSON.
     pub(crate) fn spawn(place: &Place, command: &mut Command) -> Self {
         let log = std::fs::File::options()

@@ -190,6 +190,8 @@ impl ConsumerConfig {
             "each step of backoff must be more than 0 and at most a year"
         } else if self.target.len() > 255 {
             "a client name has at most 255 bytes"
+        } else if self.mode == ConsumerMode::Responder && self.kind == Kind::Notification {
+            "a notification has no reply: make a listener of it"
         } else if self.hold == Hold::ForMs(0) {
             "hold must be more than 0"
         } else {

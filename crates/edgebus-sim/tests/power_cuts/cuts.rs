@@ -71,6 +71,9 @@ fn acked_requests_survive_power_cuts_and_kills_and_the_store_always_opens() {
         met.unsure_lost,
         met.failed_starts,
         met.seals,
+        met.replies,
+        met.letters,
+        met.trims,
     ];
     assert!(one_alone || all.iter().all(|met| *met > 5), "{met:?}");
 }

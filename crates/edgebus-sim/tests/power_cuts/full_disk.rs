@@ -3,7 +3,7 @@
 
 use edgebus::files::Files as _;
 use edgebus::store::SealStep;
-use edgebus::{Code, Seq, StoreError};
+use edgebus::{Code, Record, Scope, Seq, StoreError};
 use edgebus_sim::SimRng;
 
 use crate::machine::{DIR, Life, Machine, Met, for_seeds};
@@ -60,7 +60,9 @@ fn fill_and_empty(seed: u64) -> Met {
 
 /// A request that is stored is answered as a duplicate, room or not.
 fn known_requests_are_answered(life: &mut Life, machine: &Machine) {
-    for (seq, request) in (1..).map(Seq).zip(&machine.acked.log) {
+    let kept = (1..).map(Seq).zip(&machine.acked.log);
+    let first = machine.acked.first_seq();
+    for (seq, request) in kept.filter(|(seq, _)| *seq >= first) {
         let receipt = life.store.append_request(&request.message());
         let receipt = receipt.expect("it is known");
         assert_eq!((receipt.seq, receipt.duplicate), (seq, true));
@@ -130,6 +132,54 @@ fn appends_are_refused_below_the_watermark_while_offsets_and_dead_letters_go_on(
         .append(&mut store, Request::random(&mut rng))
         .expect("room again");
     assert!(!store.reader().stats().storage_full);
+}
+
+#[test]
+fn without_room_requests_are_dropped_and_all_else_goes_with_a_later_commit() {
+    let mut rng = SimRng::seeded(2);
+    let machine = Machine::new(2);
+    let mut store = machine.open().expect("room");
+    // No segments to spare for ever.
+    drop(store.take_sealer());
+    let (reader, till) = (store.reader(), name("till"));
+    let now = store.clock().now();
+    leave_room(&machine, 0);
+    let (request, offset) = loop {
+        let request = Request::random(&mut rng);
+        let record = Record::encode(&request.message(), &store.record_limits()).expect("fits");
+        let print = store.fingerprinter().fingerprint(&record);
+        let offset = reader.last_seq();
+        store.stage_offset(&till, offset).expect("staged");
+        let staged = store.stage_append(&record, Scope::default(), "", print, now);
+        assert_eq!(staged, Ok((offset.next(), false)));
+        match store.commit(now) {
+            Ok(()) => {}
+            Err(StoreError::Full { .. }) => break (request, offset),
+            Err(error) => panic!("{error}"),
+        }
+    };
+    assert_eq!(reader.last_seq(), offset, "nothing of the group is there");
+    let found = reader.get_consumer_offset(&till).expect("readable");
+    assert!(found < Some(offset), "{found:?}");
+    assert_eq!(
+        store.ledgers()[&till].offset(),
+        offset,
+        "it goes on with it"
+    );
+    assert!(matches!(store.reserve(0), Err(StoreError::Full { .. })));
+
+    machine.disk.set_capacity(ROOMY);
+    store.reserve(0).expect("room again");
+    store.commit(now).expect("room again");
+    let found = reader.get_consumer_offset(&till).expect("readable");
+    assert_eq!(found, Some(offset));
+    let found = reader.find(request.id, Scope::default()).expect("readable");
+    assert_eq!(found, None, "the request was refused");
+    assert_eq!(&reader.consumers(), store.ledgers());
+    drop(store);
+    let store = machine.open().expect("room");
+    assert_eq!(store.ledgers()[&till].offset(), offset);
+    assert_eq!(store.reader().last_seq(), offset);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::available_parallelism;
 use std::time::Duration;
 
+use edgebus::consumer::ConsumerOp;
 use edgebus::store::{SealStep, Sealer, StageError};
 use edgebus::{Code, Record, RequestStore, Scope, Seq, StoreConfig, StoreError};
 use edgebus_sim::{SimClock, SimDisk, SimRng};
@@ -27,6 +28,7 @@ pub(crate) fn small_config() -> StoreConfig {
     config.disk_free_bytes_min = 0;
     config.cache_bytes = 1024 * 1024;
     config.ids_per_generation = 40;
+    config.dedupe_horizon = Duration::from_secs(10);
     config
 }
 
@@ -90,6 +92,10 @@ pub(crate) struct Met {
     pub(crate) refused_full: u64,
     /// Steps of the sealer that found the disk full.
     pub(crate) sealer_full: u64,
+    /// Replies, dead letters and trims that were acknowledged.
+    pub(crate) replies: u64,
+    pub(crate) letters: u64,
+    pub(crate) trims: u64,
 }
 
 impl Met {
@@ -102,6 +108,9 @@ impl Met {
         self.seals += more.seals;
         self.refused_full += more.refused_full;
         self.sealer_full += more.sealer_full;
+        self.replies += more.replies;
+        self.letters += more.letters;
+        self.trims += more.trims;
     }
 }
 
@@ -203,7 +212,7 @@ impl Machine {
     pub(crate) fn act(&mut self, life: &mut Life, rng: &mut SimRng) -> Result<(), StoreError> {
         let time_ms = *rng.pick(&[0, 1, 100, 2_000]);
         self.clock.advance(Duration::from_millis(time_ms));
-        match rng.below(20) {
+        match rng.below(26) {
             0..5 => self.append(&mut life.store, Request::random(rng)),
             5..10 => self.group(&mut life.store, rng),
             10 | 11 => self.append_again(&mut life.store, rng),
@@ -214,6 +223,8 @@ impl Machine {
                 Ok(())
             }
             15 => self.look(&life.store, rng),
+            16..21 => self.consumers(&mut life.store, rng),
+            21 => self.trim(&mut life.store, rng),
             _ => match &mut life.sealer {
                 Some(sealer) => sealer.step().map(|step| {
                     self.met.sealer_full += u64::from(step == SealStep::Full);
@@ -241,10 +252,10 @@ impl Machine {
 
     /// Sends a known request again, or another one under its id.
     fn append_again(&self, store: &mut RequestStore, rng: &mut SimRng) -> Result<(), StoreError> {
-        if self.acked.log.is_empty() {
+        let Some(Seq(seq)) = self.acked.pick(rng) else {
             return Ok(());
-        }
-        let index = rng.below(self.acked.log.len() as u64);
+        };
+        let index = seq - 1;
         let known = &self.acked.log[index as usize];
         if rng.chance(0.3) {
             return match store.append_request(&known.forged().message()) {
@@ -288,10 +299,11 @@ impl Machine {
             }
             self.unsure.push(Change::Append(request));
         }
-        if rng.chance(0.3) {
+        if rng.chance(0.3) && has_room(store)? {
             let (consumer, offset) = (*rng.pick(&CONSUMERS), Seq(rng.below(seq.0 + 1)));
             unrefused(store.stage_offset(&name(consumer), offset))?;
-            self.unsure.push(Change::Offset(consumer, offset));
+            let op = ConsumerOp::Reset { offset };
+            self.unsure.push(Change::Consumer(consumer, op));
         }
         store.commit(now)?;
         self.ack();
@@ -305,7 +317,8 @@ impl Machine {
     ) -> Result<(), StoreError> {
         let consumer = *rng.pick(&CONSUMERS);
         let offset = Seq(rng.below(self.acked.last_seq().0 + 1));
-        self.unsure = vec![Change::Offset(consumer, offset)];
+        let op = ConsumerOp::Reset { offset };
+        self.unsure = vec![Change::Consumer(consumer, op)];
         store.set_consumer_offset(&name(consumer), offset)?;
         self.ack();
         Ok(())
@@ -318,7 +331,8 @@ impl Machine {
     ) -> Result<(), StoreError> {
         let consumer = *rng.pick(&CONSUMERS);
         let seq = Seq(rng.below(self.acked.last_seq().0 + 2));
-        if !(Seq(1)..=self.acked.last_seq()).contains(&seq) {
+        let is_new = self.acked.letter_of(consumer, seq).is_none();
+        if is_new && !(self.acked.first_seq()..=self.acked.last_seq()).contains(&seq) {
             let refused = store.move_to_dead_letter(seq, &name(consumer), "no");
             return match refused {
                 Err(StoreError::Refused(refusal)) if refusal.code == Code::NotFound => Ok(()),
@@ -326,8 +340,9 @@ impl Machine {
                 Ok(_) => panic!("there is no seq {seq}"),
             };
         }
-        let is_new = !self.acked.dead.contains(&(consumer, seq));
-        self.unsure = vec![Change::DeadLetter(consumer, seq)];
+        if is_new {
+            self.unsure = vec![Change::Letter(consumer, seq, Vec::new())];
+        }
         let moved = store.move_to_dead_letter(seq, &name(consumer), "no")?;
         assert_eq!(moved, is_new);
         self.ack();
@@ -339,6 +354,7 @@ impl Machine {
         let seq = Seq(1 + rng.below(self.acked.last_seq().0 + 3));
         let found = store.get_by_seq(seq)?;
         let wanted = self.acked.log.get(seq.0 as usize - 1);
+        let wanted = wanted.filter(|_| seq >= self.acked.first_seq());
         assert_eq!(
             found.map(|entry| entry.record().id()),
             wanted.map(|request| request.id)
@@ -346,10 +362,27 @@ impl Machine {
         Ok(())
     }
 
-    fn ack(&mut self) {
+    pub(crate) fn ack(&mut self) {
+        for change in &self.unsure {
+            match change {
+                Change::Consumer(_, ConsumerOp::Completed { .. }) => self.met.replies += 1,
+                Change::Letter(..) => self.met.letters += 1,
+                Change::Trim(_) => self.met.trims += 1,
+                _ => {}
+            }
+        }
         self.acked = self.acked.after(&std::mem::take(&mut self.unsure));
         self.met.acked += 1;
     }
+}
+
+/// Makes room for what carries no request: that stays staged on a full disk, and what is told to
+/// have failed must not happen later. Without room the requests are dropped, as the engine does.
+pub(crate) fn has_room(store: &mut RequestStore) -> Result<bool, StoreError> {
+    store
+        .reserve(usize::MAX)
+        .map(|()| true)
+        .inspect_err(|_| store.drop_staged_appends())
 }
 
 /// A refusal for want of room, or because the store stopped, is an error like any other here.

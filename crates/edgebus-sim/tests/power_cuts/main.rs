@@ -11,6 +11,8 @@ mod process;
 
 mod machine;
 
+mod consumers;
+
 mod cuts;
 
 mod faults;

@@ -7,13 +7,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use edgebus_core::{Code, Refusal, Seq};
-use tokio::sync::oneshot;
+use edgebus_core::consumer::MachineLimits;
+use edgebus_core::{Code, Entry, Kind, Refusal, Seq};
 
+use super::dispatch::{Dispatch, Release};
+use super::feeder::{Feeder, Jobs};
 use super::lane::{LaneInner, Outcome, Submission};
-use super::queue::{Control, Queue};
+use super::queue::{Command, Queue};
 use crate::clock::Now;
-use crate::store::{Admission, RequestStore, StageError, StoreError};
+use crate::store::{Admission, RequestStore, StageError, StoreError, TailRead};
 
 /// Bytes after which a group is closed although more is waiting, so that a burst does not make
 /// the first of it wait for all of it.
@@ -24,6 +26,10 @@ const GROUP_RECORDS: usize = 16 * 1024;
 /// How often a refusing or blocked store is looked at again.
 const RETRY_EVERY: Duration = Duration::from_millis(100);
 
+/// Room for what consumers decide about the messages of one group.
+const DELIVERY_BYTES: usize = 64 * 1024;
+/// How often figures are told while there is work.
+const FIGURES_EVERY: Duration = Duration::from_millis(100);
 /// How often the free space is looked at while nothing is to be done.
 const LOOK_AROUND: Duration = Duration::from_secs(1);
 
@@ -49,15 +55,25 @@ pub enum Turn {
 pub struct Engine {
     store: RequestStore,
     queue: Arc<Queue>,
+    dispatch: Dispatch,
     /// Decided with the group that is being built.
     decided: Vec<Submission>,
     decided_records: usize,
-    controls: Vec<Decided>,
+    /// To be told once the group is on disk.
+    releases: Vec<Release>,
+    /// Requests of the group that are waited for and were stored before: how they ended is looked
+    /// up.
+    asked_again: Vec<Seq>,
+    /// The first notification of the group, when somebody listens.
+    notify_from: Option<Seq>,
     /// The lane whose turn it is; still here after a panic, so that what waits in it is answered.
     turn: Option<Arc<LaneInner>>,
     /// The submission that did not fit the group; the next group begins with it.
     partial: Option<(Arc<LaneInner>, Submission)>,
     paced_until: Duration,
+    figures_due: Duration,
+    /// Consumers were told that the bus stops.
+    ended: bool,
 }
 
 /// Whether the store refuses new requests.
@@ -70,31 +86,36 @@ enum Refusing {
     ForGood,
 }
 
-/// A control operation whose outcome waits for the sync.
-#[derive(Debug)]
-enum Decided {
-    Offset(oneshot::Sender<Result<(), Refusal>>),
-    DeadLetter(oneshot::Sender<Result<bool, Refusal>>, bool),
-}
-
 impl Engine {
-    /// An engine for a store whose sealer is stepped by someone else.
-    pub fn new(store: RequestStore, queue: Arc<Queue>) -> Self {
-        Self {
+    /// An engine for a store whose sealer is stepped by someone else, as is the feeder that comes
+    /// with it.
+    pub fn new(mut store: RequestStore, queue: Arc<Queue>, now: Now) -> (Self, Feeder) {
+        let jobs = Arc::new(Jobs::default());
+        let feeder = Feeder::new(jobs.clone(), queue.clone(), store.reader());
+        let limits = MachineLimits::default();
+        let dispatch = Dispatch::new(&mut store, jobs, queue.board.hub.clone(), limits, now);
+        let engine = Self {
             store,
             queue,
+            dispatch,
             decided: Vec::new(),
             decided_records: 0,
-            controls: Vec::new(),
+            releases: Vec::new(),
+            asked_again: Vec::new(),
+            notify_from: None,
             turn: None,
             partial: None,
             paced_until: Duration::ZERO,
-        }
+            figures_due: Duration::ZERO,
+            ended: false,
+        };
+        (engine, feeder)
     }
 
     /// Builds and commits one group.
     pub fn step(&mut self, now: Now) -> Turn {
-        self.take_controls(now);
+        let commanded = self.take_commands(now);
+        self.dispatch.tick(&mut self.store, now);
         let admission = self.admission(now);
         let appends = admission != Admission::Blocked;
         if appends {
@@ -103,17 +124,34 @@ impl Engine {
                 self.paced_until = now.monotonic + pause;
             }
         }
-        let worked = self.store.staged_bytes() > 0 || !self.decided.is_empty();
-        self.commit(now);
-        if worked {
+        let more = self.deliver(now);
+        let worked = self.store.staged_bytes() > 0
+            || !self.decided.is_empty()
+            || self.dispatch.has_staging()
+            || commanded
+            || more;
+        let written = self.commit(now);
+        self.dispatch.answer_pulls(&mut self.store, now);
+        let goes_on = worked && written;
+        self.tell_figures(!goes_on, now);
+        if goes_on {
             return Turn::Worked;
         }
         if self.queue.is_drained() && self.partial.is_none() && self.turn.is_none() {
-            return Turn::Stopped;
+            if !self.ended {
+                self.ended = true;
+                self.dispatch.end(&mut self.store, now);
+                return Turn::Worked;
+            }
+            if self.dispatch.is_settled() || self.refusal() == Refusing::ForGood {
+                return Turn::Stopped;
+            }
         }
+        let due = self.dispatch.due_in(&self.store, now);
+        let look = self.look_again_in(appends, now);
         Turn::Idle {
             appends,
-            until: self.look_again_in(appends, now),
+            until: [due, look].into_iter().flatten().min(),
         }
     }
 
@@ -134,6 +172,7 @@ impl Engine {
             // Nothing is sealed any more, so nothing will be due.
             Refusing::ForGood => None,
             Refusing::ForNow => Some(seal_due.map_or(RETRY_EVERY, |due| due.min(RETRY_EVERY))),
+            Refusing::Nothing if self.dispatch.has_staging() => Some(RETRY_EVERY),
             Refusing::Nothing if appends => {
                 Some(seal_due.map_or(LOOK_AROUND, |due| due.min(LOOK_AROUND)))
             }
@@ -145,10 +184,10 @@ impl Engine {
     }
 
     fn refusal(&self) -> Refusing {
-        let stats = self.store.reader().stats();
-        if stats.poisoned {
+        let reader = self.store.reader();
+        if reader.is_poisoned() {
             Refusing::ForGood
-        } else if stats.storage_full {
+        } else if reader.is_full() {
             Refusing::ForNow
         } else {
             Refusing::Nothing
@@ -163,58 +202,102 @@ impl Engine {
     /// Gives the store back, with everything it holds handed to the sealer.
     pub fn finish(mut self) -> RequestStore {
         self.store.close_overlay();
+        self.queue.engine_gone();
         self.store
     }
 
-    fn take_controls(&mut self, now: Now) {
-        while let Some(control) = self.queue.next_control() {
-            match control {
-                Control::SetOffset {
-                    consumer,
-                    offset,
-                    done,
-                } => match self.staged(now, |store| store.stage_offset(&consumer, offset)) {
-                    Ok(()) => self.controls.push(Decided::Offset(done)),
-                    Err(refusal) => drop(done.send(Err(refusal))),
-                },
-                Control::DeadLetter {
-                    seq,
-                    consumer,
-                    reason,
-                    done,
-                } => {
-                    let stage = |store: &mut RequestStore| {
-                        store
-                            .stage_dead_letter(seq, &consumer, &reason, now)
-                            .unwrap_or_else(|error| Err(Refusal::from(&error).into()))
-                    };
-                    match self.staged(now, stage) {
-                        Ok(new) => self.controls.push(Decided::DeadLetter(done, new)),
-                        Err(refusal) => drop(done.send(Err(refusal))),
-                    }
-                }
+    /// Does what workers, operators and the feeder said. Says whether there was anything.
+    fn take_commands(&mut self, now: Now) -> bool {
+        let commands = self.queue.take_commands();
+        let any = !commands.is_empty();
+        for command in commands {
+            match self.poisoned() {
+                None => self.obey(command, now),
+                Some(refusal) => command.refuse(&refusal),
             }
+        }
+        any
+    }
+
+    fn poisoned(&self) -> Option<Refusal> {
+        let reader = self.store.reader();
+        let poisoned = reader.is_poisoned().then(|| reader.poisoned()).flatten();
+        poisoned.map(|reason| Refusal::from(&StoreError::Poisoned { reason }))
+    }
+
+    fn obey(&mut self, command: Command, now: Now) {
+        let Self {
+            dispatch, store, ..
+        } = self;
+        match command {
+            Command::Credit { worker, credit } => dispatch.credit(worker, credit),
+            Command::Settle {
+                consumer,
+                items,
+                done,
+            } => dispatch.settle(store, &consumer, items, done, now),
+            Command::Detach { worker, left } => dispatch.detach(store, worker, left, now),
+            Command::Fed(fed) => dispatch.fed(store, fed, now),
+            Command::Ask(question) => dispatch.ask(question),
+            Command::Pull {
+                consumer,
+                count,
+                ack,
+                wait_ms,
+                done,
+            } => dispatch.pull(store, &consumer, (count, ack, wait_ms), done, now),
+            Command::Requeue { letters, done } => dispatch.requeue(store, letters, done),
+            Command::RemoveLetters { letters, done } => {
+                dispatch.remove_letters(store, letters, done);
+            }
+            Command::DeadLetter {
+                seq,
+                consumer,
+                reason,
+                done,
+            } => match self.settled(now) {
+                Ok(()) => self.dispatch.move_to_dead_letter(
+                    &mut self.store,
+                    (seq, &consumer, &reason),
+                    done,
+                    now,
+                ),
+                Err(refusal) => drop(done.send(Err(refusal))),
+            },
+            // These change what ledgers there are, so all that was decided goes first.
+            Command::Open { open, begin, done } => match self.settled(now) {
+                Ok(()) => self.dispatch.open(&mut self.store, *open, begin, done, now),
+                Err(refusal) => drop(done.send(Err(refusal))),
+            },
+            Command::Change { change, done } => match self.settled(now) {
+                Ok(()) => self.dispatch.change(&mut self.store, *change, done, now),
+                Err(refusal) => drop(done.send(Err(refusal))),
+            },
         }
     }
 
-    /// Stages a change, committing first when the group is full.
-    fn staged<T>(
-        &mut self,
-        now: Now,
-        stage: impl Fn(&mut RequestStore) -> Result<T, StageError>,
-    ) -> Result<T, Refusal> {
-        let mut staged = stage(&mut self.store);
-        if matches!(staged, Err(StageError::GroupFull)) {
-            self.commit(now);
-            staged = stage(&mut self.store);
+    /// Sees to it that all that was decided is in the journal.
+    fn settled(&mut self, now: Now) -> Result<(), Refusal> {
+        if !self.dispatch.has_staging() || self.commit(now) {
+            return Ok(());
         }
-        staged.map_err(|error| match error {
-            StageError::Refused(refusal) => refusal,
-            StageError::GroupFull => Refusal::new(
-                Code::PayloadTooLarge,
-                "larger than a whole group of the journal",
-            ),
-        })
+        let refusal = Refusal::new(Code::StorageFull, "the disk is full: free some space");
+        Err(refusal.retry_after_ms(1000))
+    }
+
+    /// Offers consumers what there is, the group that is being built included: the first attempt
+    /// at a request costs no sync of its own. What is offered must not be taken back, so room in
+    /// the journal comes first.
+    fn deliver(&mut self, now: Now) -> bool {
+        if self.refusal() == Refusing::ForGood {
+            return false;
+        }
+        self.dispatch.retain(&mut self.store, now);
+        // The commit meets the same error and tells everyone.
+        if self.store.staged_bytes() > 0 && self.store.reserve(DELIVERY_BYTES).is_err() {
+            return false;
+        }
+        self.dispatch.feed(&mut self.store, now)
     }
 
     /// Round robin over the lanes until the group is full or nothing waits.
@@ -245,16 +328,42 @@ impl Engine {
 
     fn stage_submission(&mut self, lane: Arc<LaneInner>, mut submission: Submission, now: Now) {
         while let Some((record, fingerprint)) = submission.records.front() {
+            if !submission.waiters.is_empty() && self.dispatch.waiters.is_full() {
+                let busy = "too many requests are waited for: try again";
+                let refusal = Refusal::new(Code::Busy, busy).retry_after_ms(100);
+                submission.outcomes.push(Err(refusal));
+                submission.records.pop_front();
+                submission.waiters.pop_front();
+                continue;
+            }
             let staged =
                 self.store
                     .stage_append(record, lane.scope, &lane.identity, *fingerprint, now);
+            let kind = record.kind();
             let outcome = match staged {
-                Ok(stored) => Ok(stored),
-                Err(StageError::Refused(refusal)) => Err(refusal),
-                Err(StageError::GroupFull) if self.store.staged_bytes() == 0 => Err(Refusal::new(
-                    Code::PayloadTooLarge,
-                    "larger than a whole group of the journal",
-                )),
+                Ok((seq, duplicate)) => {
+                    if kind == Kind::Notification && !duplicate && !self.dispatch.hub.is_empty() {
+                        self.notify_from.get_or_insert(seq);
+                    }
+                    if let Some(waiter) = submission.waiters.pop_front() {
+                        self.dispatch.waiters.add(seq, waiter);
+                        if duplicate {
+                            self.asked_again.push(seq);
+                        }
+                    }
+                    Ok((seq, duplicate))
+                }
+                Err(StageError::Refused(refusal)) => {
+                    submission.waiters.pop_front();
+                    Err(refusal)
+                }
+                Err(StageError::GroupFull) if self.store.staged_bytes() == 0 => {
+                    submission.waiters.pop_front();
+                    Err(Refusal::new(
+                        Code::PayloadTooLarge,
+                        "larger than a whole group of the journal",
+                    ))
+                }
                 Err(StageError::GroupFull) => {
                     self.partial = Some((lane, submission));
                     return;
@@ -267,8 +376,28 @@ impl Engine {
         self.decided.push(submission);
     }
 
-    /// Makes the group durable and tells everyone.
-    fn commit(&mut self, now: Now) {
+    /// Makes all that was decided durable, and tells everyone. Says whether that is so: on a full
+    /// disk what consumers decided waits, in order, for the next time.
+    fn commit(&mut self, now: Now) -> bool {
+        loop {
+            let staged = self
+                .dispatch
+                .stage(&mut self.store, &mut self.releases, now);
+            if self.store.is_seal_due(now) && staged.is_ok() {
+                self.dispatch.progress(&mut self.store);
+                // Best effort: what does not fit goes with the next group.
+                let _ = self
+                    .dispatch
+                    .stage(&mut self.store, &mut self.releases, now);
+            }
+            let written = self.commit_group(now);
+            if staged.is_ok() || !written {
+                return written;
+            }
+        }
+    }
+
+    fn commit_group(&mut self, now: Now) -> bool {
         let committed = self.store.commit(now);
         let visible = self.store.reader().last_seq();
         let mut decided = std::mem::take(&mut self.decided);
@@ -285,14 +414,59 @@ impl Engine {
             submission.synced = submission.outcomes.len();
         }
         decided.into_iter().for_each(Submission::finish);
-        let refusal = committed.as_ref().err().map(refusal_for);
-        for control in self.controls.drain(..) {
-            match (control, refusal.clone()) {
-                (Decided::Offset(done), None) => drop(done.send(Ok(()))),
-                (Decided::Offset(done), Some(refusal)) => drop(done.send(Err(refusal))),
-                (Decided::DeadLetter(done, new), None) => drop(done.send(Ok(new))),
-                (Decided::DeadLetter(done, _), Some(refusal)) => drop(done.send(Err(refusal))),
+        match &committed {
+            Ok(()) => {
+                self.dispatch.tell(&self.store, &mut self.releases);
+                self.look_up_answers();
+                self.notify();
             }
+            Err(StoreError::Full { .. }) => {
+                // Their sequence numbers will be those of other requests.
+                self.dispatch.waiters.forget_above(visible);
+                self.look_up_answers();
+                self.notify_from = None;
+            }
+            Err(error) => {
+                self.dispatch.waiters.forget_above(Seq(0));
+                self.dispatch.give_up(&mut self.releases);
+                self.dispatch
+                    .tell_unknown(&mut self.releases, &refusal_for(error));
+            }
+        }
+        committed.is_ok()
+    }
+
+    /// Requests that were stored before may have ended long ago.
+    fn look_up_answers(&mut self) {
+        if !self.asked_again.is_empty() {
+            let asked = std::mem::take(&mut self.asked_again);
+            self.dispatch.look_up_answers(&self.store, asked);
+        }
+    }
+
+    /// Lets the figures over all consumers be seen, now and then and before a rest.
+    fn tell_figures(&mut self, resting: bool, now: Now) {
+        if resting || now.monotonic >= self.figures_due {
+            self.figures_due = now.monotonic + FIGURES_EVERY;
+            *self.queue.board.totals.lock() = self.dispatch.totals(&self.store);
+        }
+    }
+
+    /// Hands the group's notifications to those who listen.
+    fn notify(&mut self) {
+        let Some(mut at) = self.notify_from.take() else {
+            return;
+        };
+        while let TailRead::Entries(entries) = self.store.tail_from(at, 1024, GROUP_BYTES) {
+            let Some(last) = entries.last().map(Entry::seq) else {
+                return;
+            };
+            for entry in entries {
+                if entry.record().kind() == Kind::Notification {
+                    self.dispatch.hub.publish(&entry);
+                }
+            }
+            at = last.next();
         }
     }
 }

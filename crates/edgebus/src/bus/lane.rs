@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use edgebus_core::consumer::Answer;
 use edgebus_core::{Code, Record, Refusal, Scope, Seq};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
@@ -75,6 +76,8 @@ pub(super) struct Submission {
     pub(super) outcomes: Vec<Outcome>,
     /// How many of the outcomes are on disk.
     pub(super) synced: usize,
+    /// Who waits for the answers, one for each record; none when nobody does.
+    pub(super) waiters: VecDeque<oneshot::Sender<Answer>>,
     done: oneshot::Sender<Vec<Outcome>>,
     place: Place,
 }
@@ -99,6 +102,7 @@ impl Submission {
 #[derive(Debug)]
 pub struct Submitted {
     parts: Vec<Part>,
+    answers: Vec<oneshot::Receiver<Answer>>,
 }
 
 /// Some of the records, and how many.
@@ -109,6 +113,12 @@ enum Part {
 }
 
 impl Submitted {
+    /// Waits for the answers, one for each record, in their order; none unless it was handed over by
+    /// [`Lane::submit_requesting`]. One whose sender goes was refused, or the bus has stopped.
+    pub fn answers(&mut self) -> Vec<oneshot::Receiver<Answer>> {
+        std::mem::take(&mut self.answers)
+    }
+
     /// Waits for the outcomes, one for each record, in their order. Cancel-safe in the sense that
     /// the records are stored or not whether or not somebody waits.
     pub async fn outcomes(self) -> Vec<Outcome> {
@@ -168,18 +178,31 @@ impl Lane {
     ///
     /// Cancel-safe: parts that were not handed over yet are dropped, the others go their way.
     pub async fn submit(&self, records: Vec<Record>) -> Submitted {
+        self.submit_for(records, false).await
+    }
+
+    /// As [`Lane::submit`]; what became of the requests is told by [`Submitted::answers`].
+    pub async fn submit_requesting(&self, records: Vec<Record>) -> Submitted {
+        self.submit_for(records, true).await
+    }
+
+    async fn submit_for(&self, records: Vec<Record>, requesting: bool) -> Submitted {
+        let mut answers = Vec::new();
         let mut parts = Vec::with_capacity(1);
         for part in self.split(records) {
             let (count, bytes) = self.permits_for(&part);
             let messages = self.inner.messages.clone().acquire_many_owned(count).await;
             let bytes = self.inner.bytes.clone().acquire_many_owned(bytes).await;
             parts.push(match (messages, bytes) {
-                (Ok(messages), Ok(bytes)) => self.hand_over(part, (messages, bytes)),
+                (Ok(messages), Ok(bytes)) => {
+                    let waiters = waiters_for(&part, requesting, &mut answers);
+                    self.hand_over(part, waiters, (messages, bytes))
+                }
                 // Nobody closes the semaphores; if somebody did, this is what it would mean.
                 _ => Part::Refused(part.len(), shutting_down()),
             });
         }
-        Submitted { parts }
+        Submitted { parts, answers }
     }
 
     /// Hands records to the engine, unless the lane is too full for all of them.
@@ -209,9 +232,10 @@ impl Lane {
         let parts = parts
             .into_iter()
             .zip(permits)
-            .map(|(part, permits)| self.hand_over(part, permits));
+            .map(|(part, permits)| self.hand_over(part, VecDeque::new(), permits));
         Ok(Submitted {
             parts: parts.collect(),
+            answers: Vec::new(),
         })
     }
 
@@ -250,6 +274,7 @@ impl Lane {
     fn hand_over(
         &self,
         records: VecDeque<(Record, u128)>,
+        waiters: VecDeque<oneshot::Sender<Answer>>,
         permits: (OwnedSemaphorePermit, OwnedSemaphorePermit),
     ) -> Part {
         let count = records.len();
@@ -263,6 +288,7 @@ impl Lane {
             outcomes: Vec::with_capacity(count),
             records,
             synced: 0,
+            waiters,
             done,
             place: Place {
                 _permits: permits,
@@ -312,6 +338,23 @@ impl LaneInner {
         }
         waiting.scheduled
     }
+}
+
+/// A waiter for each record, if they are waited for.
+fn waiters_for(
+    records: &VecDeque<(Record, u128)>,
+    requesting: bool,
+    answers: &mut Vec<oneshot::Receiver<Answer>>,
+) -> VecDeque<oneshot::Sender<Answer>> {
+    if !requesting {
+        return VecDeque::new();
+    }
+    let waiters = records.iter().map(|_| {
+        let (waiter, answer) = oneshot::channel();
+        answers.push(answer);
+        waiter
+    });
+    waiters.collect()
 }
 
 fn bytes_of(records: &VecDeque<(Record, u128)>) -> usize {

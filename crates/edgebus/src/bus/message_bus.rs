@@ -9,10 +9,12 @@ use edgebus_core::{ConsumerName, Message, Receipt, Record, RecordLimits, Refusal
 use parking_lot::Mutex;
 use tokio::sync::{oneshot, watch};
 
+use super::dispatch::commands::Change;
 use super::lane::{Lane, LaneConfig, Outcome, engine_gone};
-use super::queue::{Control, Queue};
+use super::queue::{Command, Queue};
 use super::state::BusState;
 use super::threads;
+use crate::clock::Clock;
 use crate::error::SendError;
 use crate::store::{Fingerprinter, Replay, RequestStore, StoreError, StoreReader};
 
@@ -42,6 +44,7 @@ struct Inner {
     queue: Arc<Queue>,
     reader: StoreReader,
     record_limits: RecordLimits,
+    clock: Arc<dyn Clock>,
     state: watch::Receiver<BusState>,
     engine: Mutex<Option<JoinHandle<()>>>,
 }
@@ -64,6 +67,7 @@ impl MessageBus {
         let reader = store.reader();
         let keys = store.fingerprinter();
         let record_limits = store.record_limits();
+        let clock = store.clock();
         let (sender, state) = watch::channel(BusState::Running);
         let engine =
             threads::start(store, queue.clone(), sender).map_err(|source| StoreError::Io {
@@ -82,6 +86,7 @@ impl MessageBus {
             queue,
             reader,
             record_limits,
+            clock,
             state,
             engine: Mutex::new(Some(engine)),
         };
@@ -172,11 +177,8 @@ impl MessageBus {
         offset: Seq,
     ) -> Result<(), Refusal> {
         let (done, outcome) = oneshot::channel();
-        self.inner.queue.control(Control::SetOffset {
-            consumer,
-            offset,
-            done,
-        })?;
+        let change = Box::new(Change::SetOffset(consumer, offset));
+        self.inner.queue.control(Command::Change { change, done })?;
         outcome.await.unwrap_or_else(|_| Err(engine_gone()))
     }
 
@@ -193,7 +195,7 @@ impl MessageBus {
     ) -> Result<bool, Refusal> {
         let (done, outcome) = oneshot::channel();
         let reason = reason.into();
-        self.inner.queue.control(Control::DeadLetter {
+        self.inner.queue.control(Command::DeadLetter {
             seq,
             consumer,
             reason,
@@ -204,10 +206,36 @@ impl MessageBus {
 
     /// The bus's figures; those of connections are left at 0.
     pub fn stats(&self) -> Stats {
+        let totals = *self.inner.queue.board.totals.lock();
+        let (subscribers, notifications) = self.inner.queue.board.hub.figures();
         Stats {
             queued: self.inner.queue.records(),
+            consumers: totals.consumers,
+            in_flight: totals.in_flight,
+            retrying: totals.retrying,
+            replies: totals.done.replies,
+            completed: totals.completed,
+            failed: totals.failed,
+            trimmed: totals.done.trimmed,
+            expired: totals.done.expired,
+            requests_waiting: totals.waiting,
+            gaps: totals.gaps,
+            subscribers,
+            notifications,
             ..self.inner.reader.stats()
         }
+    }
+
+    pub(super) fn queue(&self) -> &Arc<Queue> {
+        &self.inner.queue
+    }
+
+    pub(super) fn own_lane(&self) -> &Lane {
+        &self.lane
+    }
+
+    pub(super) fn clock(&self) -> &dyn Clock {
+        &*self.inner.clock
     }
 
     /// Whether [`MessageBus::shutdown`] was called.
@@ -261,7 +289,7 @@ fn new_lane(
     Lane::new(queue.clone(), keys, identity, scope, config)
 }
 
-fn receipt(message: &Message, outcome: Option<Outcome>) -> Result<Receipt, Refusal> {
+pub(super) fn receipt(message: &Message, outcome: Option<Outcome>) -> Result<Receipt, Refusal> {
     let (seq, duplicate) = outcome.unwrap_or_else(|| Err(engine_gone()))?;
     Ok(Receipt::new(message.id, seq, duplicate))
 }

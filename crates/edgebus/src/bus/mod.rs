@@ -13,15 +13,25 @@
 //! Invariants: only the engine's thread writes; an outcome is told only after its group's sync;
 //! control operations never wait behind appends.
 
+mod delivering;
+mod dispatch;
 mod engine;
+mod feeder;
+mod hub;
 mod lane;
 mod message_bus;
+mod operating;
 mod queue;
 mod state;
 mod threads;
+mod waiters;
+mod worker;
 
+pub(crate) use dispatch::commands::OpenWorker;
 pub use engine::{Engine, Turn};
+pub use feeder::Feeder;
 pub use lane::{Lane, LaneConfig, Outcome, Submitted};
 pub use message_bus::MessageBus;
 pub use queue::Queue;
 pub use state::BusState;
+pub(crate) use worker::WorkerHandle;

@@ -11,6 +11,7 @@ use rustix::thread::gettid;
 use tokio::sync::watch;
 
 use super::engine::{Engine, Turn};
+use super::feeder::Feeder;
 use super::queue::Queue;
 use super::state::BusState;
 use crate::store::{RequestStore, SealStep, Sealer, StoreReader};
@@ -51,10 +52,12 @@ pub(super) fn start(
             Some(name.spawn(move || seal(sealer, &signal, &queue, &state, &reader))?)
         }
     };
+    let clock = store.clock();
+    let (mut engine, mut feeder) = Engine::new(store, queue.clone(), clock.now());
+    let name = std::thread::Builder::new().name("edgebus-feeder".to_owned());
+    let feeder_thread = name.spawn(move || feed(&mut feeder))?;
     let name = std::thread::Builder::new().name("edgebus-engine".to_owned());
     name.spawn(move || {
-        let clock = store.clock();
-        let mut engine = Engine::new(store, queue.clone());
         let mut told = false;
         let mut was_full = false;
         loop {
@@ -82,6 +85,7 @@ pub(super) fn start(
             }
         }
         let store = engine.finish();
+        let _ = feeder_thread.join();
         signal.want(true);
         if let Some(sealer) = sealer_thread {
             let _ = sealer.join();
@@ -93,6 +97,17 @@ pub(super) fn start(
             None => BusState::Stopped,
         });
     })
+}
+
+/// Reads what the engine asks for until the end. A damaged file can make a read panic: the engine
+/// is told by the store's own checks, and asks again.
+fn feed(feeder: &mut Feeder) {
+    loop {
+        let step = catch_unwind(AssertUnwindSafe(|| feeder.step()));
+        if matches!(step, Ok(false)) && !feeder.wait() {
+            return;
+        }
+    }
 }
 
 fn tell_fullness(full: bool) {

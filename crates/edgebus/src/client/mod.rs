@@ -1,13 +1,21 @@
-//! The client: sends requests and reads the log, over TCP or in memory.
+//! The client: everything a server does, over TCP or in memory.
 //!
-//! In reading order: [`Client`] the handle; [`connection`] the tasks that move its frames;
+//! In reading order: [`Client`] the handle, with [`requests`] and [`consuming`]; [`connection`] the
+//! tasks that move its frames; [`mod@state`] what they share; [`mod@stream`] what a worker says;
 //! [`pending`] who waits for what.
 //!
 //! Invariants: a request that left, or may have left, without an answer is `Unknown`, never
-//! refused, and is never sent again under a new id. What is undecided is bounded by the window.
+//! refused, and is never sent again under a new id. What is undecided is bounded by the window,
+//! what workers hold by their credit, notifications by their buffers: nobody who does not read
+//! holds up the others on the connection. What was said before the last handle is dropped is
+//! still written.
 
 mod connection;
+mod consuming;
 mod pending;
+mod requests;
+mod state;
+mod stream;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -22,6 +30,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::SendError;
+use crate::ids::new_request_id;
 use crate::transport::{Reader, ServerUrl, Writer, over_tcp};
 use connection::Connection;
 pub use pending::PendingReceipt;
@@ -390,9 +399,4 @@ impl Replay {
             }
         }
     }
-}
-
-/// A new version 7 id: ordered by time, and within this process strictly.
-pub fn new_request_id() -> RequestId {
-    RequestId::from_bytes(uuid::Uuid::now_v7().into_bytes())
 }

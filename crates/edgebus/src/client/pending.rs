@@ -1,15 +1,19 @@
-//! Who waits for what: one receipt, a batch of them, or an answer.
+//! Who waits for what: one receipt, a batch of them, a reply, or an answer to something else.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use edgebus_core::admin::Managed;
+use edgebus_core::consumer::{Answer, LeaseToken};
 use edgebus_core::query::{LogPage, Stats};
 use edgebus_core::{Code, Receipt, Refusal, RequestId, Seq};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
+use super::state::StreamEnd;
 use crate::error::SendError;
 
 /// Sequence number and whether it was stored before, or why not.
@@ -144,25 +148,104 @@ pub(super) fn lost() -> Refusal {
     )
 }
 
-/// What a server answers to a question.
+/// Waits for the reply to a request; an `Err` when nobody is left to bring it.
+pub(super) type PendingReply = oneshot::Receiver<Result<Answer, Refusal>>;
+/// The other end of [`PendingReply`].
+pub(super) type ReplyWaiter = oneshot::Sender<Result<Answer, Refusal>>;
+/// Whoever waits until what was said about a message is on disk.
+pub(super) type SettleWaiter = oneshot::Sender<Result<(), Refusal>>;
+/// Whoever waits for a stream to be open: which leases it kept.
+pub(super) type OpenWaiter = oneshot::Sender<Result<Vec<LeaseToken>, Refusal>>;
+
+/// Whoever waits for an answer to something else than a send.
 #[derive(Debug)]
-pub(super) enum Answer {
-    Page(LogPage),
-    Stats(Box<Stats>),
+pub(super) enum Asked {
+    /// One answer; with the room in the window that it takes.
+    One(
+        oneshot::Sender<Result<Told, Refusal>>,
+        Option<OwnedSemaphorePermit>,
+    ),
+    /// A stream that is to be opened, and where it ends.
+    Stream(OpenWaiter, StreamEnd),
+    /// Items of a frame of settlements, by their place.
+    Settle(Vec<(u32, SettleWaiter)>),
 }
 
-impl Answer {
+impl Asked {
+    /// Tells that there is no answer. Whoever asked may have gone, here and below.
+    pub(super) fn refuse(self, refusal: Refusal) {
+        match self {
+            Self::One(waiter, permit) => {
+                drop(permit);
+                let _ = waiter.send(Err(refusal));
+            }
+            Self::Stream(waiter, _) => drop(waiter.send(Err(refusal))),
+            Self::Settle(waiters) => {
+                for (_, waiter) in waiters {
+                    let _ = waiter.send(Err(refusal.clone()));
+                }
+            }
+        }
+    }
+
+    /// Tells the one answer.
+    pub(super) fn tell(self, told: Told) {
+        match self {
+            Self::One(waiter, permit) => {
+                drop(permit);
+                let _ = waiter.send(Ok(told));
+            }
+            other => other.refuse(mismatch()),
+        }
+    }
+
+    /// Tells that everything is on disk, but for some items by their place.
+    pub(super) fn settled(self, errors: Vec<(u32, Refusal)>) {
+        let Self::Settle(waiters) = self else {
+            return self.refuse(mismatch());
+        };
+        let mut errors: HashMap<_, _> = errors.into_iter().collect();
+        for (at, waiter) in waiters {
+            let _ = waiter.send(errors.remove(&at).map_or(Ok(()), Err));
+        }
+    }
+}
+
+/// What a server answers to whoever asked one thing.
+#[derive(Debug)]
+pub(super) enum Told {
+    Page(LogPage),
+    Stats(Box<Stats>),
+    Published(u64),
+    Managed(Managed),
+}
+
+impl Told {
     pub(super) fn into_page(self) -> Result<LogPage, Refusal> {
         match self {
             Self::Page(page) => Ok(page),
-            Self::Stats(_) => Err(mismatch()),
+            _ => Err(mismatch()),
         }
     }
 
     pub(super) fn into_stats(self) -> Result<Stats, Refusal> {
         match self {
             Self::Stats(stats) => Ok(*stats),
-            Self::Page(_) => Err(mismatch()),
+            _ => Err(mismatch()),
+        }
+    }
+
+    pub(super) fn into_published(self) -> Result<u64, Refusal> {
+        match self {
+            Self::Published(reached) => Ok(reached),
+            _ => Err(mismatch()),
+        }
+    }
+
+    pub(super) fn into_managed(self) -> Result<Managed, Refusal> {
+        match self {
+            Self::Managed(managed) => Ok(managed),
+            _ => Err(mismatch()),
         }
     }
 }

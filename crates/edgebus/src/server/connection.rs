@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
+use edgebus_core::consumer::Place;
 use edgebus_core::session::{Outcome, ServerSession, Step};
 use edgebus_core::wire::Frame;
 use edgebus_core::{Code, Record, Refusal, Scope};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc, watch};
 
+use super::clients::Figures;
 use super::reply::{self, Reply};
-use super::{Shared, say_goodbye};
+use super::streams::{EndedStreams, Left, Streams};
+use super::{Peer, Shared, say_goodbye};
 use crate::bus::Lane;
 use crate::transport::{Reader, TransportError, Writer};
 
@@ -23,11 +26,49 @@ pub(super) async fn run(
     shared: Arc<Shared>,
     mut reader: Reader,
     writer: Writer,
+    peer: Peer,
 ) -> Result<(), Refusal> {
+    let listed = shared.clients.list(&peer.to_string());
+    let figures = listed.figures.clone();
+    let place = match peer {
+        Peer::Remote(_) => Place::Connection(figures.id()),
+        // It dies with the server.
+        Peer::SameProcess => Place::Process,
+    };
+    let frame_bytes_max = shared.config.frame_bytes_max;
+    let (streams, pushes, ended_streams) =
+        Streams::new(shared.bus.clone(), figures.clone(), place, frame_bytes_max);
     let (replies, replies_out) = mpsc::channel(REPLIES);
-    let writing = tokio::spawn(reply::write_all(shared.clone(), writer, replies_out));
-    let ended = converse(&shared, &mut reader, &replies).await;
-    drop(replies);
+    let (ending, ending_out) = watch::channel(false);
+    let writing = reply::write_all(shared.clone(), writer, replies_out, pushes, ending_out);
+    let writing = tokio::spawn(writing);
+    let mut conversation = Conversation {
+        session: ServerSession::new(
+            shared.limits(),
+            concat!("edgebus ", env!("CARGO_PKG_VERSION")),
+        ),
+        lane: shared.bus.lane("", Scope::default(), shared.config.lane),
+        shared: &shared,
+        figures,
+        streams,
+        replies,
+        places: Arc::new(Semaphore::new(
+            shared
+                .config
+                .replies_waiting_max
+                .min(Semaphore::MAX_PERMITS),
+        )),
+    };
+    let ended = conversation.converse(&mut reader, ended_streams).await;
+    let stopped = matches!(&ended, Err(refusal) if refusal.code == Code::ShuttingDown);
+    // Whoever waits for messages must not be given those that come back now.
+    ending.send_replace(true);
+    // Workers of this process that are gone were dropped, which is as good as a word.
+    conversation.streams.leave(match peer {
+        Peer::Remote(_) if !stopped => Left::Lost,
+        _ => Left::Closed,
+    });
+    drop(conversation);
     // What was accepted is answered before the connection closes. The reason comes last, as a
     // client that reads it reads no further.
     if let Ok(Some(mut writer)) = writing.await {
@@ -42,64 +83,207 @@ pub(super) async fn run(
     }
 }
 
-async fn converse(
-    shared: &Arc<Shared>,
-    reader: &mut Reader,
-    replies: &mpsc::Sender<Reply>,
-) -> Result<(), Refusal> {
-    let software = concat!("edgebus ", env!("CARGO_PKG_VERSION"));
-    let mut session = ServerSession::new(shared.limits(), software);
-    let lane = shared.bus.lane("", Scope::default(), shared.config.lane);
-    let mut stopping = shared.stopping.subscribe();
-    let handshake = tokio::time::sleep(shared.config.handshake_timeout);
-    tokio::pin!(handshake);
-    let mut frames = Vec::new();
-    loop {
-        let came = tokio::select! {
-            came = reader.read(&mut frames) => came,
-            () = &mut handshake, if session.client().is_none() => return Err(timeout(shared)),
-            // An error would mean that the server is gone, which is the same.
-            _ = stopping.wait_for(|stopping| *stopping) => return Err(stopped()),
-        };
-        // Frames that came whole count, even when a bad one follows.
-        act(&mut session, &lane, &mut frames, replies).await?;
-        match came {
-            Ok(true) => {}
-            Ok(false) => return Ok(()),
-            Err(TransportError::Protocol(refusal)) => return Err(refusal),
-            Err(TransportError::Io(error)) => {
-                tracing::debug!(%error, "a client went away");
-                return Ok(());
-            }
-        }
-    }
+/// What a connection waits for.
+enum Came {
+    Frames(Result<bool, TransportError>),
+    EndOfStream(u64, Refusal),
 }
 
-/// Acts on what was read. All sends among it become one submission.
-async fn act(
-    session: &mut ServerSession,
-    lane: &Lane,
-    frames: &mut Vec<Frame>,
-    replies: &mpsc::Sender<Reply>,
-) -> Result<(), Refusal> {
-    let mut sends = Sends::default();
-    for frame in frames.drain(..) {
-        let step = session.on_frame(frame);
-        if !matches!(step, Ok(Step::Append { .. })) {
-            sends.submit(lane, replies).await?;
-        }
-        match step? {
-            Step::Append {
-                records, refused, ..
-            } => sends.add(records, refused),
-            Step::Opened(frame) | Step::Reply(frame) => reply(replies, Reply::Frame(frame)).await?,
-            Step::Query { tag, query } => {
-                reply(replies, Reply::Query { tag, query }).await?;
+/// What is known of a connection while its client speaks.
+struct Conversation<'a> {
+    shared: &'a Shared,
+    session: ServerSession,
+    lane: Lane,
+    figures: Arc<Figures>,
+    streams: Streams,
+    replies: mpsc::Sender<Reply>,
+    /// For requests whose replies are waited for.
+    places: Arc<Semaphore>,
+}
+
+impl Conversation<'_> {
+    async fn converse(
+        &mut self,
+        reader: &mut Reader,
+        mut ended_streams: EndedStreams,
+    ) -> Result<(), Refusal> {
+        let mut stopping = self.shared.stopping.subscribe();
+        let handshake = tokio::time::sleep(self.shared.config.handshake_timeout);
+        tokio::pin!(handshake);
+        let mut frames = Vec::new();
+        loop {
+            let came = tokio::select! {
+                came = reader.read(&mut frames) => Came::Frames(came),
+                () = &mut handshake, if self.session.client().is_none() => {
+                    return Err(timeout(self.shared));
+                }
+                // An error would mean that the server is gone, which is the same.
+                _ = stopping.wait_for(|stopping| *stopping) => return Err(stopped()),
+                Some((stream, why)) = ended_streams.recv() => Came::EndOfStream(stream, why),
+                // The client takes nothing, or is gone: its leases must not wait for it.
+                () = self.replies.closed() => return Err(gone()),
+            };
+            let came = match came {
+                Came::Frames(came) => came,
+                Came::EndOfStream(stream, why) => {
+                    self.end_stream(stream, Some(why)).await;
+                    continue;
+                }
+            };
+            // Frames that came whole count, even when a bad one follows.
+            self.act(&mut frames).await?;
+            match came {
+                Ok(true) => {}
+                Ok(false) => return Ok(()),
+                Err(TransportError::Protocol(refusal)) => return Err(refusal),
+                Err(TransportError::Io(error)) => {
+                    tracing::debug!(%error, "a client went away");
+                    return Ok(());
+                }
             }
-            _ => {}
         }
     }
-    sends.submit(lane, replies).await
+
+    /// Acts on what was read. Sends that follow each other become one submission.
+    async fn act(&mut self, frames: &mut Vec<Frame>) -> Result<(), Refusal> {
+        let mut sends = Sends::default();
+        for frame in frames.drain(..) {
+            match self.session.on_frame(frame) {
+                Ok(Step::Append {
+                    records,
+                    refused,
+                    wants_reply,
+                }) => {
+                    if wants_reply != sends.want_replies {
+                        self.submit(std::mem::take(&mut sends)).await?;
+                    }
+                    sends.add(records, refused, wants_reply);
+                }
+                // What came before a frame that ends the connection counts.
+                step => {
+                    self.submit(std::mem::take(&mut sends)).await?;
+                    self.take(step?).await?;
+                }
+            }
+        }
+        self.submit(sends).await
+    }
+
+    async fn take(&mut self, step: Step) -> Result<(), Refusal> {
+        match step {
+            Step::Opened(frame) => {
+                self.figures
+                    .set_name(self.session.client().unwrap_or_default());
+                self.reply(Reply::Frames(vec![frame])).await
+            }
+            Step::Reply(frame) => self.reply(Reply::Frames(vec![frame])).await,
+            Step::Query { tag, query } => self.reply(Reply::Query { tag, query }).await,
+            Step::Admin { tag, admin } => self.reply(Reply::Admin { tag, admin }).await,
+            Step::Publish { records, refused } => self.publish(records, refused).await,
+            Step::Open { stream, open } => {
+                let client = self.session.client().unwrap_or_default().to_owned();
+                if let Err(refusal) = self.streams.open(stream, open, &client).await {
+                    self.end_stream(stream, Some(refusal)).await;
+                }
+                Ok(())
+            }
+            Step::Credit { stream, credit } => {
+                self.streams.credit(stream, credit);
+                Ok(())
+            }
+            Step::Settle {
+                stream,
+                items,
+                answer,
+            } => match self.streams.settle(stream, items) {
+                Some(settling) => {
+                    let settled = Box::pin(async move { answer.frame(settling.await) });
+                    self.reply(Reply::Settling(settled)).await
+                }
+                None => Ok(()),
+            },
+            Step::CloseStream { stream } => {
+                let refusal = None;
+                self.streams
+                    .end(stream, Frame::Close { stream, refusal })
+                    .await;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn end_stream(&mut self, stream: u64, refusal: Option<Refusal>) {
+        if let Some(last) = self.session.end_stream(stream, refusal) {
+            self.streams.end(stream, last).await;
+        }
+    }
+
+    /// Tells whoever listens, and how many that were.
+    async fn publish(
+        &mut self,
+        records: Vec<(u64, Record)>,
+        refused: Vec<Outcome>,
+    ) -> Result<(), Refusal> {
+        self.figures.send(records.len());
+        let published = records.into_iter().map(|(tag, record)| {
+            match self.shared.bus.publish_record(&record, "") {
+                Ok(reached) => Frame::Published { tag, reached },
+                Err(refusal) => Frame::Error { tag, refusal },
+            }
+        });
+        let published = published.collect();
+        if !refused.is_empty() {
+            self.reply(Reply::Refused(refused)).await?;
+        }
+        self.reply(Reply::Frames(published)).await
+    }
+
+    /// Hands sends to the engine, waiting while the lane is full, and has their outcomes told.
+    async fn submit(&mut self, sends: Sends) -> Result<(), Refusal> {
+        let Sends {
+            mut tags,
+            mut records,
+            mut refused,
+            want_replies,
+        } = sends;
+        let mut places = Vec::new();
+        if want_replies {
+            while places.len() < records.len()
+                && let Ok(place) = self.places.clone().try_acquire_owned()
+            {
+                places.push(place);
+            }
+            records.truncate(places.len());
+            let over = tags.drain(places.len()..);
+            let max = self.shared.config.replies_waiting_max;
+            refused.extend(over.map(|tag| too_many_requests(tag, max)));
+        }
+        if !refused.is_empty() {
+            self.reply(Reply::Refused(refused)).await?;
+        }
+        if records.is_empty() {
+            return Ok(());
+        }
+        self.figures.send(records.len());
+        let (submitted, answers) = if want_replies {
+            let mut submitted = self.lane.submit_requesting(records).await;
+            let answers = submitted.answers().into_iter().zip(places).collect();
+            (submitted, answers)
+        } else {
+            (self.lane.submit(records).await, Vec::new())
+        };
+        self.reply(Reply::Outcomes {
+            tags,
+            submitted,
+            answers,
+        })
+        .await
+    }
+
+    async fn reply(&self, reply: Reply) -> Result<(), Refusal> {
+        self.replies.send(reply).await.map_err(|_| gone())
+    }
 }
 
 /// Sends that were read together.
@@ -108,38 +292,33 @@ struct Sends {
     tags: Vec<u64>,
     records: Vec<Record>,
     refused: Vec<Outcome>,
+    /// Their sender waits for replies.
+    want_replies: bool,
 }
 
 impl Sends {
-    fn add(&mut self, records: Vec<(u64, Record)>, refused: Vec<Outcome>) {
+    fn add(&mut self, records: Vec<(u64, Record)>, refused: Vec<Outcome>, want_replies: bool) {
+        self.want_replies = want_replies;
         self.refused.extend(refused);
         for (tag, record) in records {
             self.tags.push(tag);
             self.records.push(record);
         }
     }
+}
 
-    /// Hands them to the engine, waiting while the lane is full, and has their outcomes told.
-    async fn submit(&mut self, lane: &Lane, replies: &mpsc::Sender<Reply>) -> Result<(), Refusal> {
-        let Self {
-            tags,
-            records,
-            refused,
-        } = std::mem::take(self);
-        if !refused.is_empty() {
-            reply(replies, Reply::Refused(refused)).await?;
-        }
-        if records.is_empty() {
-            return Ok(());
-        }
-        let submitted = lane.submit(records).await;
-        reply(replies, Reply::Outcomes { tags, submitted }).await
+fn too_many_requests(tag: u64, max: usize) -> Outcome {
+    let message = format!(
+        "{max} requests of this connection wait for replies, as many as may: ask again later"
+    );
+    Outcome {
+        tag,
+        result: Err(Refusal::new(Code::Busy, message).retry_after_ms(100)),
     }
 }
 
-async fn reply(replies: &mpsc::Sender<Reply>, reply: Reply) -> Result<(), Refusal> {
-    let gone = |_| Refusal::new(Code::Disconnected, "the client takes no replies any more");
-    replies.send(reply).await.map_err(gone)
+fn gone() -> Refusal {
+    Refusal::new(Code::Disconnected, "the client takes no replies any more")
 }
 
 fn timeout(shared: &Shared) -> Refusal {

@@ -1,18 +1,27 @@
 //! The server: listens, and carries each connection's frames to the bus and back.
 //!
 //! In reading order: [`Server`] accepts; [`connection`] reads one client's frames and acts on
-//! them; [`reply`] writes what comes back; [`queries`] answers questions about the log;
+//! them; [`streams`] carries messages and notifications to it; [`reply`] writes what comes back;
+//! [`answers`] keeps replies that are waited for; [`queries`] and [`operators`] answer questions;
+//! [`clients`] knows who is connected; [`memory`] connects clients of the same process;
 //! [`descriptors`] sees to it that connections leave the store its files.
 //!
 //! Invariants: a connection has one lane of its own, so its backlog is nobody else's latency; a
 //! client that says nothing within the handshake time is cut; what was accepted is answered, also
-//! while shutting down.
+//! while shutting down. A client that does not read holds no more memory than its bounds allow,
+//! and is cut in the end; its workers may come back for their leases, unless it closed them.
 
+mod answers;
+mod clients;
 mod connection;
 mod descriptors;
+mod memory;
+mod operators;
 mod queries;
 mod reply;
+mod streams;
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -28,8 +37,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::bus::{LaneConfig, MessageBus};
-use crate::client::{Client, ClientConfig, ConnectError};
-use crate::transport::{Reader, ServerUrl, Writer, over_tcp, pair};
+use crate::transport::{Reader, ServerUrl, Writer, over_tcp};
 
 /// How a server is set up.
 #[derive(Clone, Debug)]
@@ -51,6 +59,11 @@ pub struct ServerConfig {
     pub frame_bytes_max: usize,
     /// How much of one connection may be undecided.
     pub lane: LaneConfig,
+    /// Most streams that one connection may have open: consumers it works for and subscriptions.
+    pub streams_max: usize,
+    /// Most requests of one connection whose replies may be waited for; more are told
+    /// [`Code::Busy`].
+    pub replies_waiting_max: usize,
 }
 
 impl Default for ServerConfig {
@@ -63,6 +76,8 @@ impl Default for ServerConfig {
             write_timeout: Duration::from_secs(30),
             frame_bytes_max: edgebus_core::wire::FRAME_BYTES_MAX,
             lane: LaneConfig::default(),
+            streams_max: 1024,
+            replies_waiting_max: 65_536,
         }
     }
 }
@@ -112,6 +127,7 @@ pub(crate) struct Shared {
     pub(crate) bus: MessageBus,
     pub(crate) config: ServerConfig,
     pub(crate) counters: Counters,
+    clients: clients::Clients,
     turned_away: Semaphore,
     stopping: watch::Sender<bool>,
     started: Instant,
@@ -228,13 +244,30 @@ async fn welcome(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr) {
         }
         return;
     };
-    serve(&shared, reader, writer, &peer.to_string()).await;
+    serve(&shared, reader, writer, Peer::Remote(peer)).await;
 }
 
-async fn serve(shared: &Arc<Shared>, reader: Reader, writer: Writer, peer: &str) {
-    if let Err(refusal) = connection::run(shared.clone(), reader, writer).await {
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy, Debug)]
+enum Peer {
+    Remote(SocketAddr),
+    /// Dies with this process, and its workers with it.
+    SameProcess,
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Remote(address) => address.fmt(f),
+            Self::SameProcess => f.write_str("memory"),
+        }
+    }
+}
+
+async fn serve(shared: &Arc<Shared>, reader: Reader, writer: Writer, peer: Peer) {
+    if let Err(refusal) = connection::run(shared.clone(), reader, writer, peer).await {
         shared.counters.cut.fetch_add(1, Ordering::Relaxed);
-        tracing::info!(peer, code = %refusal.code, "connection ended: {}", refusal.message);
+        tracing::info!(%peer, code = %refusal.code, "connection ended: {}", refusal.message);
     }
 }
 
@@ -271,6 +304,7 @@ impl Shared {
             bus,
             config,
             counters: Counters::default(),
+            clients: clients::Clients::default(),
             turned_away: Semaphore::new(TURNED_AWAY_MAX),
             stopping: watch::Sender::new(false),
             started: Instant::now(),
@@ -295,7 +329,7 @@ impl Shared {
         ServerLimits {
             frame_bytes_max,
             record,
-            ..ServerLimits::default()
+            streams_max: self.config.streams_max,
         }
     }
 
@@ -329,30 +363,5 @@ impl ServerHandle {
     /// The server's figures.
     pub fn stats(&self) -> Stats {
         self.shared.stats()
-    }
-}
-
-impl MessageBus {
-    /// A client of this bus within the same process: the same API and the same rules as over the
-    /// network, without encoding frames.
-    ///
-    /// # Errors
-    /// [`ConnectError`] when the bus is shutting down.
-    pub async fn client(&self, config: ClientConfig) -> Result<Client, ConnectError> {
-        if self.is_stopping() {
-            return Err(ConnectError::Refused(Refusal::new(
-                Code::ShuttingDown,
-                "the bus is shutting down",
-            )));
-        }
-        let (server, client) = pair();
-        let config_of_server = ServerConfig {
-            // Frames are not encoded, so what the store takes is the only limit.
-            frame_bytes_max: self.record_limits().payload_bytes_max + BESIDE_PAYLOAD_BYTES,
-            ..ServerConfig::default()
-        };
-        let shared = Shared::new(self.clone(), config_of_server);
-        tokio::spawn(async move { serve(&shared, server.0, server.1, "memory").await });
-        Client::over(client.0, client.1, config).await
     }
 }

@@ -1,5 +1,5 @@
 //! Writes a connection's replies: receipts as soon as their group is on disk, answers as soon as
-//! they are found, neither waiting for the other.
+//! they are found, what streams bring as it comes; none waits for another.
 //!
 //! Invariant: everything in here is bounded, whatever a client asks and however little it reads.
 
@@ -7,108 +7,246 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use edgebus_core::Refusal;
+use edgebus_core::admin::Admin;
+use edgebus_core::consumer::Answer;
 use edgebus_core::query::Query;
 use edgebus_core::session::{Outcome, frames_for};
 use edgebus_core::wire::Frame;
-use tokio::sync::mpsc;
+use edgebus_core::{Code, Refusal, Seq};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
-use super::{Shared, queries};
+use super::answers::Answers;
+use super::streams::Pushes;
+use super::{Shared, operators, queries};
 use crate::bus::Submitted;
 use crate::transport::Writer;
 
 /// Submissions of one connection that may be undecided; their bytes are bounded by its lane.
 const DECIDING_MAX: usize = 1024;
+/// Frames of settlements of one connection that may be undecided.
+const SETTLING_MAX: usize = 256;
 /// Questions of one connection that are looked up at a time; each answer may be a page.
-const ANSWERS_MAX: usize = 2;
+const LOOKUPS_MAX: usize = 2;
+/// Operators' questions of one connection at a time, those that wait for messages included; more
+/// are refused as busy, so that they hold up nothing else.
+const OPERATORS_MAX: usize = 64;
+/// Frames of streams that are written at a time.
+const PUSHES: usize = 8;
+
+/// The answer to a request, and its place among those that wait.
+pub(super) type PendingAnswer = (oneshot::Receiver<Answer>, OwnedSemaphorePermit);
 
 /// Something to tell the client.
-#[derive(Debug)]
 pub(super) enum Reply {
     /// At once.
-    Frame(Frame),
+    Frames(Vec<Frame>),
     /// At once.
     Refused(Vec<Outcome>),
     /// When the records are decided.
     Outcomes {
         tags: Vec<u64>,
         submitted: Submitted,
+        /// One for each record, if they are waited for.
+        answers: Vec<PendingAnswer>,
     },
+    /// When what was settled is on disk.
+    Settling(Settling),
     /// When the answer is found.
     Query { tag: u64, query: Query },
+    /// When it is done.
+    Admin { tag: u64, admin: Admin },
 }
 
-type Deciding = Pin<Box<dyn Future<Output = Vec<Outcome>> + Send>>;
+type Settling = Pin<Box<dyn Future<Output = Option<Frame>> + Send>>;
+type Deciding = Pin<Box<dyn Future<Output = Decided> + Send>>;
 
-/// Writes replies until no more can come and all have left. Gives the writer back, unless the
-/// client is gone or takes nothing.
+/// Records that are decided.
+struct Decided {
+    outcomes: Vec<Outcome>,
+    answers: Vec<PendingAnswer>,
+}
+
+/// Submissions in their order.
+#[derive(Default)]
+struct Undecided(VecDeque<Deciding>);
+
+/// What else is not answered yet.
+struct Unanswered {
+    shared: Arc<Shared>,
+    ending: watch::Receiver<bool>,
+    settling: FuturesUnordered<Settling>,
+    lookups: JoinSet<Frame>,
+    operators: JoinSet<Frame>,
+}
+
+/// Writes replies until no more can come and all have left, but for those to requests that go on.
+/// Gives the writer back, unless the client is gone or takes nothing.
 pub(super) async fn write_all(
     shared: Arc<Shared>,
     mut writer: Writer,
     mut replies: mpsc::Receiver<Reply>,
+    mut pushes: Pushes,
+    ending: watch::Receiver<bool>,
 ) -> Option<Writer> {
-    let mut deciding: VecDeque<Deciding> = VecDeque::new();
-    let mut answers = JoinSet::new();
+    let mut answers = Answers::default();
+    let mut undecided = Undecided::default();
+    let mut unanswered = Unanswered {
+        shared: shared.clone(),
+        ending,
+        settling: FuturesUnordered::new(),
+        lookups: JoinSet::new(),
+        operators: JoinSet::new(),
+    };
     let mut open = true;
-    while open || !deciding.is_empty() || !answers.is_empty() {
-        let room = deciding.len() < DECIDING_MAX && answers.len() < ANSWERS_MAX;
-        let first = async {
-            match deciding.front_mut() {
-                Some(outcomes) => outcomes.await,
-                None => std::future::pending().await,
+    while open || !undecided.0.is_empty() || !unanswered.is_empty() {
+        let room = undecided.0.len() < DECIDING_MAX && unanswered.has_room();
+        let mut frames = tokio::select! {
+            decided = undecided.next() => decided.frames(&mut answers),
+            frame = unanswered.next() => frame.into_iter().collect(),
+            Some(frame) = pushes.recv() => {
+                let mut frames = vec![frame];
+                while frames.len() < PUSHES && let Ok(frame) = pushes.try_recv() {
+                    frames.push(frame);
+                }
+                frames
             }
-        };
-        let frames = tokio::select! {
-            outcomes = first => {
-                deciding.pop_front();
-                frames_for(outcomes)
-            }
-            Some(answer) = answers.join_next() => match answer {
-                Ok(frame) => vec![frame],
-                // The task was aborted, as the process ends.
-                Err(_) => continue,
-            },
+            () = std::future::ready(()), if answers.is_ready() => Vec::new(),
+            () = answers.take_in(), if !answers.is_ready() => Vec::new(),
             // What is not answered waits in here, so its number is bounded too.
             reply = replies.recv(), if open && room => match reply {
+                Some(Reply::Outcomes { tags, submitted, answers }) => {
+                    undecided.0.push_back(Box::pin(decide(tags, submitted, answers)));
+                    Vec::new()
+                }
+                Some(reply) => unanswered.take(reply),
                 None => {
                     open = false;
-                    continue;
-                }
-                Some(Reply::Frame(frame)) => vec![frame],
-                Some(Reply::Refused(refused)) => {
-                    shared.count_refused(refused.len());
-                    frames_for(refused)
-                }
-                Some(Reply::Outcomes { tags, submitted }) => {
-                    deciding.push_back(Box::pin(decide(tags, submitted)));
-                    continue;
-                }
-                Some(Reply::Query { tag, query }) => {
-                    answers.spawn(queries::answer(shared.clone(), tag, query));
-                    continue;
+                    Vec::new()
                 }
             },
         };
-        // A client that takes nothing must not keep the server from stopping.
-        let written = tokio::time::timeout(shared.config.write_timeout, writer.write(frames));
-        if !matches!(written.await, Ok(Ok(()))) {
+        if answers.is_ready() {
+            frames.extend(answers.frames(&shared.bus).await);
+        }
+        if !frames.is_empty() && !write(&shared, &mut writer, frames, &mut answers).await {
             return None;
         }
     }
     Some(writer)
 }
 
-async fn decide(tags: Vec<u64>, submitted: Submitted) -> Vec<Outcome> {
-    let told = |result: Result<(edgebus_core::Seq, bool), Refusal>| {
-        result.map(|(seq, duplicate)| (seq.0, duplicate))
-    };
-    let outcomes = submitted.outcomes().await;
-    tags.into_iter()
-        .zip(outcomes)
-        .map(|(tag, result)| Outcome {
-            tag,
-            result: told(result),
-        })
-        .collect()
+/// Writes frames and takes in answers meanwhile, so that they do not pile up where they cannot be
+/// seen. `false` when the client is gone or takes nothing.
+async fn write(
+    shared: &Shared,
+    writer: &mut Writer,
+    frames: Vec<Frame>,
+    answers: &mut Answers,
+) -> bool {
+    // A client that takes nothing must not keep the server from stopping.
+    let writing = tokio::time::timeout(shared.config.write_timeout, writer.write(frames));
+    tokio::pin!(writing);
+    loop {
+        tokio::select! {
+            written = &mut writing => return matches!(written, Ok(Ok(()))),
+            () = answers.take_in() => {}
+        }
+    }
+}
+
+impl Undecided {
+    /// The outcomes of the submission that is first in line. Cancel-safe; never done without one.
+    async fn next(&mut self) -> Decided {
+        let decided = match self.0.front_mut() {
+            Some(deciding) => deciding.await,
+            None => std::future::pending().await,
+        };
+        self.0.pop_front();
+        decided
+    }
+}
+
+impl Decided {
+    /// The frames that tell the outcomes. Answers are waited for from then on.
+    fn frames(self, answers: &mut Answers) -> Vec<Frame> {
+        for (outcome, (answer, place)) in self.outcomes.iter().zip(self.answers) {
+            if let Ok((seq, _)) = outcome.result {
+                answers.wait_for(outcome.tag, Seq(seq), answer, place);
+            }
+        }
+        frames_for(self.outcomes)
+    }
+}
+
+impl Unanswered {
+    fn is_empty(&self) -> bool {
+        self.settling.is_empty() && self.lookups.is_empty() && self.operators.is_empty()
+    }
+
+    fn has_room(&self) -> bool {
+        self.settling.len() < SETTLING_MAX && self.lookups.len() < LOOKUPS_MAX
+    }
+
+    /// Takes a reply in; gives what can be told at once.
+    fn take(&mut self, reply: Reply) -> Vec<Frame> {
+        match reply {
+            Reply::Frames(frames) => return frames,
+            Reply::Refused(refused) => {
+                self.shared.count_refused(refused.len());
+                return frames_for(refused);
+            }
+            Reply::Settling(settling) => self.settling.push(settling),
+            Reply::Query { tag, query } => {
+                let shared = self.shared.clone();
+                self.lookups.spawn(queries::answer(shared, tag, query));
+            }
+            Reply::Admin { tag, .. } if self.operators.len() >= OPERATORS_MAX => {
+                return vec![too_many_operators(tag)];
+            }
+            Reply::Admin { tag, admin } => {
+                let (shared, ending) = (self.shared.clone(), self.ending.clone());
+                let answer = operators::answer(shared, tag, admin, ending);
+                self.operators.spawn(answer);
+            }
+            // They wait in line.
+            Reply::Outcomes { .. } => {}
+        }
+        Vec::new()
+    }
+
+    /// The next answer, if one is wanted. Cancel-safe; never done while nothing is asked.
+    async fn next(&mut self) -> Option<Frame> {
+        // A task that was aborted has nothing to tell: the process ends.
+        tokio::select! {
+            Some(settled) = self.settling.next() => settled,
+            Some(found) = self.lookups.join_next() => found.ok(),
+            Some(done) = self.operators.join_next() => done.ok(),
+            else => std::future::pending().await,
+        }
+    }
+}
+
+async fn decide(tags: Vec<u64>, submitted: Submitted, answers: Vec<PendingAnswer>) -> Decided {
+    let told =
+        |result: Result<(Seq, bool), Refusal>| result.map(|(seq, duplicate)| (seq.0, duplicate));
+    let results = submitted.outcomes().await;
+    let outcomes = tags.into_iter().zip(results).map(|(tag, result)| Outcome {
+        tag,
+        result: told(result),
+    });
+    Decided {
+        outcomes: outcomes.collect(),
+        answers,
+    }
+}
+
+fn too_many_operators(tag: u64) -> Frame {
+    let full = "too many questions of operators wait on this connection: ask again later";
+    Frame::Error {
+        tag,
+        refusal: Refusal::new(Code::Busy, full).retry_after_ms(100),
+    }
 }

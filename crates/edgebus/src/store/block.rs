@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  0  u32  CRC32C of everything behind it
-//!  4  u8   block version: 1
+//!  4  u8   block version: 2
 //!  5  u8   flags: bit 0, the entries are compressed (lz4 block format)
 //!  6  u16  0
 //!  8  u32  entries
@@ -11,18 +11,22 @@
 //! 24  u64  earliest receive time, unix milliseconds
 //! 32  u64  latest receive time, unix milliseconds
 //! 40  64   topic summary: a Bloom filter over the topics and their leading tokens
-//! 104      entries, one after the other
+//! 104 u64  store time of the last entry, milliseconds; 0 when it is not known
+//! 112      entries, one after the other
 //! ```
+//! Version 1, which is read and not written any more, has no store time: entries begin at 104.
+//!
 //! Times and summary tell whether a block can hold what is looked for before it is decompressed.
 
 use bytes::Bytes;
 use edgebus_core::query::LogQuery;
 use edgebus_core::{Code, Entry, Refusal, Seq, TopicPattern};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const FLAG_LZ4: u8 = 1;
-const HEADER_BYTES: usize = 104;
-const SUMMARY: std::ops::Range<usize> = 40..HEADER_BYTES;
+const HEADER_BYTES: usize = 112;
+const HEADER_BYTES_V1: usize = 104;
+const SUMMARY: std::ops::Range<usize> = 40..HEADER_BYTES_V1;
 const SUMMARY_BITS: u32 = 512;
 
 /// Bytes of entries after which a block is closed. Blocks are read whole, so a larger one makes
@@ -36,6 +40,7 @@ pub(super) struct BlockBuilder {
     count: u32,
     first_seq: u64,
     time_ms: (u64, u64),
+    store_time_ms: u64,
     summary: TopicSummary,
     last_topic: Vec<u8>,
 }
@@ -55,6 +60,7 @@ impl BlockBuilder {
         self.count += 1;
         let received = entry.received_ms();
         self.time_ms = (self.time_ms.0.min(received), self.time_ms.1.max(received));
+        self.store_time_ms = entry.store_time_ms();
         let topic = entry.record().topic_bytes();
         if self.last_topic != topic {
             self.summary.add(topic);
@@ -88,6 +94,7 @@ impl BlockBuilder {
         out[24..32].copy_from_slice(&self.time_ms.0.to_le_bytes());
         out[32..40].copy_from_slice(&self.time_ms.1.to_le_bytes());
         out[SUMMARY].copy_from_slice(&self.summary.0);
+        out[HEADER_BYTES_V1..].copy_from_slice(&self.store_time_ms.to_le_bytes());
         out.extend_from_slice(if smaller { &packed } else { &self.entries });
         let crc = crc32c::crc32c(&out[4..]);
         out[..4].copy_from_slice(&crc.to_le_bytes());
@@ -114,9 +121,9 @@ impl<'a> Block<'a> {
     /// # Errors
     /// [`Code::Corrupt`] naming the requests concerned.
     pub(super) fn parse(key: u64, bytes: &'a [u8]) -> Result<Self, Refusal> {
-        let whole = bytes.len() >= HEADER_BYTES
+        let whole = bytes.len() >= HEADER_BYTES_V1
             && bytes[..4] == crc32c::crc32c(&bytes[4..]).to_le_bytes()
-            && bytes[4] == VERSION;
+            && (bytes[4] == 1 || bytes[4] == VERSION && bytes.len() >= HEADER_BYTES);
         if !whole {
             return Err(corrupt(key));
         }
@@ -130,6 +137,14 @@ impl<'a> Block<'a> {
             first_seq: Seq(first),
             last_seq: Seq(key),
         })
+    }
+
+    /// Store time of its last request, milliseconds; `None` when an earlier version did not write
+    /// it down.
+    pub(super) fn store_time_ms(&self) -> Option<u64> {
+        let known = self.bytes[4] >= 2;
+        let time_ms = known.then(|| u64_at(self.bytes, HEADER_BYTES_V1));
+        time_ms.filter(|ms| *ms > 0)
     }
 
     /// `false`: surely holds nothing that the query selects.
@@ -157,7 +172,11 @@ impl<'a> Block<'a> {
     pub(super) fn entries(&self) -> Result<Vec<Entry>, Refusal> {
         let key = self.last_seq.0;
         let raw_bytes = u32_at(self.bytes, 12) as usize;
-        let body = &self.bytes[HEADER_BYTES..];
+        let header_bytes = match self.bytes[4] {
+            1 => HEADER_BYTES_V1,
+            _ => HEADER_BYTES,
+        };
+        let body = &self.bytes[header_bytes..];
         let raw = if self.bytes[5] & FLAG_LZ4 != 0 {
             lz4_flex::block::decompress(body, raw_bytes).map_err(|_| corrupt(key))?
         } else {
@@ -254,6 +273,7 @@ mod tests {
         let envelope = Envelope {
             seq: Seq(seq),
             received_ms: seq * 10,
+            store_time_ms: seq,
             scope: Scope(0),
             identity: "",
         };
@@ -281,7 +301,21 @@ mod tests {
             assert_eq!(key, 6);
             let parsed = Block::parse(key, &bytes).expect("sound");
             assert_eq!(parsed.entries().expect("sound"), entries);
+            assert_eq!(parsed.store_time_ms(), Some(6), "that of the last entry");
         }
+    }
+
+    #[test]
+    fn block_of_version_1_is_read_and_has_no_store_time() {
+        let entries = [entry(5, "a.b", vec![1]), entry(6, "a.c", vec![2])];
+        let (key, mut bytes) = block(&entries);
+        bytes[4] = 1;
+        bytes.drain(HEADER_BYTES_V1..HEADER_BYTES);
+        let crc = crc32c::crc32c(&bytes[4..]);
+        bytes[..4].copy_from_slice(&crc.to_le_bytes());
+        let parsed = Block::parse(key, &bytes).expect("sound");
+        assert_eq!(parsed.entries().expect("sound"), entries);
+        assert_eq!(parsed.store_time_ms(), None);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  LOCK         held while a process has the folder open
-//!  VERSION      "edgebus-store 1\nid <uuid>\n"; written last when a store is made
+//!  VERSION      "edgebus-store 2\nid <uuid>\n"; written last when a store is made
 //!  store.redb   the tables
 //!  journal/     the journal
 //! ```
@@ -20,6 +20,9 @@ use crate::files::{File, Files, OpenMode};
 pub(super) struct Folder {
     pub(super) journal: PathBuf,
     pub(super) tables: TablesFile,
+    /// The format it is in.
+    pub(super) format: u32,
+    dir: PathBuf,
     /// Held as long as the store is open.
     _lock: Arc<dyn File>,
 }
@@ -45,9 +48,9 @@ impl Folder {
             cache_bytes,
         };
         // A newer version may lock in another way, so its mark is looked at first of all.
-        let version = read_version(&**files, dir)?;
+        let format = read_version(&**files, dir)?.map(|(format, _)| format);
         let lock = lock(&**files, dir)?;
-        if version.is_none() {
+        if format.is_none() {
             // Nothing is acknowledged before VERSION is there, so what is found without it is
             // left over from an interrupted start, unless a journal says otherwise.
             files
@@ -62,7 +65,8 @@ impl Folder {
             }
             sync_parents(&**files, dir)?;
             tables.create(dir)?;
-            write_version(&**files, dir)?;
+            let id = format!("id {}\n", uuid::Uuid::new_v4());
+            write_version(&**files, dir, &id)?;
         } else {
             // An earlier start may have ended, or failed, before the last name was on disk.
             files
@@ -72,8 +76,24 @@ impl Folder {
         Ok(Self {
             journal,
             tables,
+            format: format.unwrap_or(FORMAT_VERSION),
+            dir: dir.to_owned(),
             _lock: lock,
         })
+    }
+
+    /// Marks the folder as one of the newest format: before anything is written to it that an
+    /// earlier one does not know.
+    ///
+    /// # Errors
+    /// What the operating system says; the folder has one format or the other.
+    pub(super) fn mark_newest(&self, files: &dyn Files) -> Result<(), StoreError> {
+        match read_version(files, &self.dir)? {
+            Some((format, rest)) if format < FORMAT_VERSION => {
+                write_version(files, &self.dir, &rest)
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -114,8 +134,8 @@ fn lock(files: &dyn Files, dir: &Path) -> Result<Arc<dyn File>, StoreError> {
     }
 }
 
-/// The folder's format; `None` when there is no store in it yet.
-fn read_version(files: &dyn Files, dir: &Path) -> Result<Option<u32>, StoreError> {
+/// The folder's format, and the lines behind it; `None` when there is no store in it yet.
+fn read_version(files: &dyn Files, dir: &Path) -> Result<Option<(u32, String)>, StoreError> {
     let path = dir.join("VERSION");
     let names = files
         .list(dir)
@@ -128,10 +148,9 @@ fn read_version(files: &dyn Files, dir: &Path) -> Result<Option<u32>, StoreError
     let mut text = vec![0; file.len().map_err(io)?.min(256) as usize];
     file.read_at(&mut text, 0).map_err(io)?;
     let text = String::from_utf8_lossy(&text);
-    let found = text
-        .lines()
-        .next()
-        .and_then(|line| line.strip_prefix("edgebus-store "))
+    let (line, rest) = text.split_once('\n').unwrap_or((&text, ""));
+    let found = line
+        .strip_prefix("edgebus-store ")
         .and_then(|number| number.trim().parse::<u32>().ok());
     match found {
         Some(found) if found > FORMAT_VERSION => Err(StoreError::NewerFormat {
@@ -139,7 +158,7 @@ fn read_version(files: &dyn Files, dir: &Path) -> Result<Option<u32>, StoreError
             found,
             known: FORMAT_VERSION,
         }),
-        Some(found) if found >= 1 => Ok(Some(found)),
+        Some(found) if found >= 1 => Ok(Some((found, rest.to_owned()))),
         _ => Err(StoreError::corrupt(
             &path,
             "the first line does not name a format",
@@ -147,12 +166,10 @@ fn read_version(files: &dyn Files, dir: &Path) -> Result<Option<u32>, StoreError
     }
 }
 
-fn write_version(files: &dyn Files, dir: &Path) -> Result<(), StoreError> {
+/// Names the newest format, with these lines behind it.
+fn write_version(files: &dyn Files, dir: &Path, rest: &str) -> Result<(), StoreError> {
     let temporary = dir.join("VERSION.new");
-    let text = format!(
-        "edgebus-store {FORMAT_VERSION}\nid {}\n",
-        uuid::Uuid::new_v4()
-    );
+    let text = format!("edgebus-store {FORMAT_VERSION}\n{rest}");
     let io = |action| {
         let path = temporary.clone();
         move |error| StoreError::io(action, &path, error)

@@ -9,13 +9,15 @@ use std::sync::{Arc, OnceLock};
 
 use edgebus_core::{RequestId, Scope, Seq};
 use redb::{
-    Database, ReadTransaction, ReadableTable, ReadableTableMetadata as _, TableDefinition,
+    Database, ReadTransaction, ReadableTable, ReadableTableMetadata as _, Table, TableDefinition,
     WriteTransaction,
 };
 
 use super::ids::{Fingerprinter, IdFilter};
 use super::overlay::StoredId;
-use super::tables::{ID_FILTERS, IdKey, IdTable, IdValue, METADATA, id_table_name, meta, metadata};
+use super::tables::{
+    ID_FILTERS, IdKey, IdTable, IdValue, METADATA, generation_rows, id_table_name, meta, metadata,
+};
 
 /// Bytes of a stored filter in one row.
 const FILTER_PART_BYTES: usize = 32 * 1024;
@@ -28,6 +30,15 @@ struct Generation {
     filter: Option<Arc<IdFilter>>,
     /// Its first and last id; known once it is closed and was looked at.
     range: OnceLock<(IdKey, IdKey)>,
+    /// `None` for the open one.
+    closed: Option<Closed>,
+}
+
+/// When a generation was closed: the last request in it, and the store time, milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Closed {
+    pub(super) last_seq: Seq,
+    pub(super) store_ms: u64,
 }
 
 /// The generations, as the sealer writes them. The last one is open.
@@ -54,10 +65,17 @@ impl Generations {
             let parts = parts
                 .map(|row| Ok(row?.1.value().to_vec()))
                 .collect::<Result<Vec<_>, redb::StorageError>>()?;
+            let [last_seq, store_ms] = generation_rows(number);
+            let closed = Closed {
+                last_seq: Seq(metadata(&rows, &last_seq)?),
+                store_ms: metadata(&rows, &store_ms)?,
+            };
             list.push(Generation {
                 number,
                 filter: filter_from_parts(&parts).map(Arc::new),
                 range: OnceLock::new(),
+                // Without the rows nothing is known, and it stays.
+                closed: (closed.last_seq > Seq(0)).then_some(closed),
             });
         }
         let name = id_table_name(last);
@@ -106,13 +124,14 @@ impl Generations {
         Ok(())
     }
 
-    /// Writes ids, which must be sorted, and closes the generation when it is full. The change
-    /// takes effect with the transaction; on failure the whole value is to be loaded again.
+    /// Writes ids, which must be sorted, and closes the generation when it is full, as of `now`. The
+    /// change takes effect with the transaction; on failure the whole value is to be loaded again.
     pub(super) fn insert(
         &mut self,
         txn: &WriteTransaction,
         keys: &Fingerprinter,
         ids: &[(IdKey, StoredId)],
+        now: Closed,
     ) -> Result<(), redb::Error> {
         let Some(open) = self.list.last().cloned() else {
             return Ok(());
@@ -130,7 +149,7 @@ impl Generations {
         self.open_count += ids.len() as u64;
         // A generation without its filter stays open until the filter is there.
         if let (true, Some(filter)) = (self.open_count >= self.ids_max, &open.filter) {
-            self.close(txn, &open, filter)?;
+            self.close(txn, &open, filter, now)?;
         }
         Ok(())
     }
@@ -140,6 +159,7 @@ impl Generations {
         txn: &WriteTransaction,
         open: &Generation,
         filter: &IdFilter,
+        now: Closed,
     ) -> Result<(), redb::Error> {
         let mut filters = txn.open_table(ID_FILTERS)?;
         for (part, row) in (0u32..).zip(filter_parts(filter)) {
@@ -149,14 +169,42 @@ impl Generations {
         let name = id_table_name(number);
         let next: IdTable<'_> = TableDefinition::new(&name);
         txn.open_table(next)?;
-        txn.open_table(METADATA)?
-            .insert(meta::LAST_GENERATION, number)?;
+        let mut rows = txn.open_table(METADATA)?;
+        rows.insert(meta::LAST_GENERATION, number)?;
+        write_closed(&mut rows, open.number, now)?;
+        if let Some(open) = self.list.last_mut() {
+            open.closed = Some(now);
+        }
         self.list.push(Generation {
             number,
             filter: Some(new_filter(self.ids_max)),
             range: OnceLock::new(),
+            closed: None,
         });
         self.open_count = 0;
+        Ok(())
+    }
+
+    /// Whether the oldest generation is not needed any more: closed at `horizon_ms` or before, and
+    /// all its requests trimmed.
+    pub(super) fn oldest_is_done(&self, first_seq: Seq, horizon_ms: u64) -> bool {
+        let oldest = self.list.first().and_then(|oldest| oldest.closed);
+        oldest.is_some_and(|c| c.last_seq < first_seq && c.store_ms <= horizon_ms)
+    }
+
+    /// Drops the oldest generation, which must be closed. As [`Generations::insert`] on failure.
+    pub(super) fn drop_oldest(&mut self, txn: &WriteTransaction) -> Result<(), redb::Error> {
+        let number = self.list.remove(0).number;
+        let name = id_table_name(number);
+        let table: IdTable<'_> = TableDefinition::new(&name);
+        txn.delete_table(table)?;
+        let mut filters = txn.open_table(ID_FILTERS)?;
+        filters.retain_in((number, 0)..=(number, u32::MAX), |_, _| false)?;
+        let mut rows = txn.open_table(METADATA)?;
+        rows.insert(meta::FIRST_GENERATION, number + 1)?;
+        for name in generation_rows(number) {
+            rows.remove(name.as_str())?;
+        }
         Ok(())
     }
 
@@ -186,6 +234,18 @@ impl Generations {
         list.reverse();
         Ok(GenerationsView { list })
     }
+}
+
+/// Notes when a generation was closed.
+pub(super) fn write_closed(
+    rows: &mut Table<'_, &'static str, u64>,
+    generation: u64,
+    closed: Closed,
+) -> Result<(), redb::StorageError> {
+    let [last_seq, store_ms] = generation_rows(generation);
+    rows.insert(last_seq.as_str(), closed.last_seq.0)?;
+    rows.insert(store_ms.as_str(), closed.store_ms)?;
+    Ok(())
 }
 
 /// What stands under an id. The checksum covers the key too: a sequence number that flipped would

@@ -6,10 +6,11 @@
 //!                                                            ▼
 //!             readers ──▶ view = sealed tables (redb) + overlays above them
 //! ```
-//! In reading order: [`op`] a change of state as bytes; [`journal`] where it becomes durable;
-//! [`overlay`] where it waits in memory; [`block`], [`ids`], [`tables`] how it looks in redb;
-//! [`sealed`] and [`view`] how it is read; [`sealer`] how it gets from the journal to redb;
-//! [`folder`] who may open it; [`request_store`] the whole.
+//! In reading order: [`op`] and [`dead_letter`] a change of state as bytes; [`journal`] where it
+//! becomes durable; [`overlay`] where it waits in memory; [`consumers`] what is known of consumers;
+//! [`block`], [`ids`], [`tables`] how it looks in redb; [`sealed`], [`view`] and [`reader`] how it is
+//! read; [`sealer`] how it gets from the journal to redb; [`front`] what retention knows; [`folder`]
+//! who may open it; [`upgrade`] how an earlier format becomes this one; [`request_store`] the whole.
 //!
 //! Called by the engine (writes), its sealer thread, and readers of any thread.
 //!
@@ -19,25 +20,32 @@
 
 mod backend;
 mod block;
+mod consumers;
+mod dead_letter;
 mod error;
 mod folder;
+mod front;
 mod gate;
 mod generations;
 mod ids;
 mod journal;
 mod op;
 mod overlay;
+mod reader;
+mod replay;
 mod request_store;
 mod sealed;
 mod sealer;
 mod store_time;
 mod tables;
+mod upgrade;
 mod view;
 
+pub use dead_letter::{DeadLetter, NewLetter};
 pub use error::StoreError;
 pub use ids::Fingerprinter;
 pub use journal::TornTail;
-pub use op::DeadLetter;
-pub use request_store::{Admission, RequestStore, StageError, StoreConfig};
+pub use reader::StoreReader;
+pub use replay::Replay;
+pub use request_store::{Admission, RequestStore, StageError, StoreConfig, TailRead};
 pub use sealer::{SealStep, Sealer};
-pub use view::{Replay, StoreReader};

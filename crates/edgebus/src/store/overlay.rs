@@ -3,15 +3,17 @@
 //! The newest overlay takes what the writer has made durable; a closed one waits for the sealer
 //! and never changes again. One `apply` serves live traffic and recovery alike.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ahash::AHashMap;
 use bytes::Bytes;
 use edgebus_core::{ConsumerName, Entry, Lsn, RequestId, Scope, Seq};
+use prost::Message as _;
 
+use super::consumers::{Change, ConsumerRow};
+use super::dead_letter::{DeadLetter, Fate};
 use super::ids::Fingerprint;
-use super::op::{DeadLetter, Op};
 
 /// Where a request id is stored, and what stands for its content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +29,6 @@ pub(super) struct Group {
     /// Sequence number of the first append in it, or of the next one if it has none.
     pub(super) first_seq: Seq,
     pub(super) appends: Vec<Appended>,
-    pub(super) others: Vec<Op>,
     /// The operations' bytes, as in the journal.
     pub(super) ops: Bytes,
 }
@@ -42,9 +43,20 @@ pub(super) struct Appended {
     pub(super) fingerprint: Fingerprint,
 }
 
+/// What is known of a dead letter here.
+#[derive(Clone, Debug)]
+pub(super) enum LetterChange {
+    /// All of it.
+    Put(DeadLetter),
+    /// What becomes of the one below.
+    Fate(Fate),
+}
+
 /// Memory an append takes beside its bytes: its place, and its row among the ids.
 const APPEND_OVERHEAD_BYTES: usize = 150;
 const GROUP_OVERHEAD_BYTES: usize = 200;
+/// The same of a reply or a dead letter.
+const CHANGE_OVERHEAD_BYTES: usize = 100;
 
 impl Group {
     /// The appends from a sequence number on, as entries.
@@ -66,9 +78,15 @@ impl Group {
 pub(super) struct Overlay {
     pub(super) groups: Vec<Arc<Group>>,
     pub(super) ids: AHashMap<(RequestId, Scope), StoredId>,
-    pub(super) offsets: BTreeMap<ConsumerName, Seq>,
-    pub(super) dead_letters: BTreeMap<u64, DeadLetter>,
-    pub(super) dead_letter_keys: HashSet<(String, u64)>,
+    /// The first reply of each request.
+    pub(super) replies: BTreeMap<Seq, Bytes>,
+    pub(super) letters: BTreeMap<u64, LetterChange>,
+    /// Bytes of the dead letters put here.
+    pub(super) letter_bytes: usize,
+    /// The consumers that changed, as they were when this was closed; `None` for one that is gone.
+    pub(super) consumers: Vec<(ConsumerName, Option<ConsumerRow>)>,
+    /// Nothing before it is kept, as far as is known up to here.
+    pub(super) first_seq: Seq,
     /// Last sequence number up to here.
     pub(super) last_seq: Seq,
     /// Last lsn up to here.
@@ -84,14 +102,16 @@ pub(super) struct Overlay {
 }
 
 impl Overlay {
-    /// An empty overlay that goes on after a sequence number and an lsn.
-    pub(super) fn new(last_seq: Seq, last_lsn: Lsn) -> Self {
+    /// An empty overlay over a log from `first_seq` to `last_seq`, that goes on after an lsn.
+    pub(super) fn new(first_seq: Seq, last_seq: Seq, last_lsn: Lsn) -> Self {
         Self {
             groups: Vec::new(),
             ids: AHashMap::new(),
-            offsets: BTreeMap::new(),
-            dead_letters: BTreeMap::new(),
-            dead_letter_keys: HashSet::new(),
+            replies: BTreeMap::new(),
+            letters: BTreeMap::new(),
+            letter_bytes: 0,
+            consumers: Vec::new(),
+            first_seq,
             last_seq,
             last_lsn,
             bytes: 0,
@@ -103,13 +123,19 @@ impl Overlay {
 
     /// An empty overlay that goes on after this one, with room for as many ids.
     pub(super) fn successor(&self) -> Self {
-        let mut next = Self::new(self.last_seq, self.last_lsn);
+        let mut next = Self::new(self.first_seq, self.last_seq, self.last_lsn);
         next.ids.reserve(self.ids.len());
         next
     }
 
-    /// Takes in a group that is on disk.
-    pub(super) fn apply(&mut self, group: Group, journal_bytes: u64, times_ms: (u64, u64)) {
+    /// Takes in a group that is on disk, and what its other operations change.
+    pub(super) fn apply(
+        &mut self,
+        group: Group,
+        changes: Vec<Change>,
+        journal_bytes: u64,
+        times_ms: (u64, u64),
+    ) {
         if self.groups.is_empty() {
             self.opened_ms = times_ms.0;
         }
@@ -120,19 +146,7 @@ impl Overlay {
             };
             self.ids.insert((append.id, append.scope), stored);
         }
-        for op in &group.others {
-            match op {
-                Op::Append(_) => {}
-                Op::SetOffset { consumer, offset } => {
-                    self.offsets.insert(consumer.clone(), *offset);
-                }
-                Op::DeadLetter { number, letter } => {
-                    self.dead_letter_keys
-                        .insert((letter.consumer.clone(), letter.seq));
-                    self.dead_letters.insert(*number, letter.clone());
-                }
-            }
-        }
+        changes.into_iter().for_each(|change| self.change(change));
         if !group.appends.is_empty() {
             self.last_seq = group.last_seq();
         }
@@ -142,6 +156,32 @@ impl Overlay {
         self.journal_bytes += journal_bytes;
         self.times_ms = times_ms;
         self.groups.push(Arc::new(group));
+    }
+
+    fn change(&mut self, change: Change) {
+        match change {
+            Change::Reply { seq, reply } => {
+                self.bytes += reply.len() + CHANGE_OVERHEAD_BYTES;
+                self.replies.entry(seq).or_insert(reply);
+            }
+            Change::Letter { number, letter } => {
+                self.letter_bytes += letter.encoded_len();
+                self.bytes += letter.encoded_len() + CHANGE_OVERHEAD_BYTES;
+                self.letters.insert(number, LetterChange::Put(letter));
+            }
+            Change::Fate { number, fate } => {
+                self.bytes += CHANGE_OVERHEAD_BYTES;
+                match self.letters.get_mut(&number) {
+                    Some(LetterChange::Put(letter)) if fate != Fate::Removed => {
+                        letter.state = fate.to_state();
+                    }
+                    _ => {
+                        self.letters.insert(number, LetterChange::Fate(fate));
+                    }
+                }
+            }
+            Change::Trim { before } => self.first_seq = self.first_seq.max(before),
+        }
     }
 
     /// Whether nothing was taken in.

@@ -5,32 +5,40 @@
 
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use edgebus_core::query::{LogPage, LogQuery};
-use edgebus_core::{ConsumerName, Entry, Lsn, Refusal, RequestId, Scope, Seq};
-use redb::{Database, ReadOnlyTable, ReadableTableMetadata as _};
+use edgebus_core::{Code, Entry, Lsn, Refusal, RequestId, Scope, Seq};
+use redb::{Database, ReadOnlyTable, ReadableTable as _};
 
 use super::StoreError;
 use super::block::Block;
+use super::dead_letter::DeadLetter;
+use super::front::BlockInfo;
 use super::generations::{Generations, GenerationsView};
 use super::ids::Fingerprinter;
 use super::overlay::StoredId;
-use super::tables::{
-    CONSUMER_OFFSETS, DEAD_LETTER_KEYS, DEAD_LETTERS, METADATA, REQUEST_LOG, meta, metadata,
-};
+use super::tables::{DEAD_LETTERS, METADATA, REPLIES, REQUEST_LOG, meta, metadata, reply_from_row};
 
 /// The tables as of one commit.
 pub(super) struct Sealed {
     pub(super) lsn: Lsn,
     pub(super) last_seq: Seq,
+    /// Nothing before it is kept.
+    pub(super) first_seq: Seq,
     pub(super) last_dead_letter: u64,
-    pub(super) dead_letters: u64,
+    pub(super) dead_letter_bytes: u64,
+    /// Bytes of the blocks, and of the replies.
+    pub(super) log_bytes: u64,
+    pub(super) reply_bytes: u64,
+    /// Store time at which requests without one were stored at the latest, milliseconds.
+    pub(super) untimed_ms: u64,
     /// Store time and wall clock of the last sealed group, milliseconds.
     pub(super) times_ms: (u64, u64),
     path: PathBuf,
     keys: Fingerprinter,
     log: ReadOnlyTable<u64, &'static [u8]>,
-    offsets: ReadOnlyTable<&'static str, u64>,
-    dead_letter_keys: ReadOnlyTable<(&'static str, u64), u64>,
+    replies: ReadOnlyTable<u64, &'static [u8]>,
+    dead_letters: ReadOnlyTable<u64, &'static [u8]>,
     generations: GenerationsView,
 }
 
@@ -66,7 +74,11 @@ impl Sealed {
             lsn: Lsn(metadata(&rows, meta::SEALED_LSN)?),
             last_seq: Seq(metadata(&rows, meta::LAST_SEQ)?),
             last_dead_letter: metadata(&rows, meta::LAST_DEAD_LETTER)?,
-            dead_letters: txn.open_table(DEAD_LETTERS)?.len()?,
+            first_seq: Seq(metadata(&rows, meta::FIRST_SEQ)?.max(1)),
+            dead_letter_bytes: metadata(&rows, meta::DEAD_LETTER_BYTES)?,
+            log_bytes: metadata(&rows, meta::LOG_BYTES)?,
+            reply_bytes: metadata(&rows, meta::REPLY_BYTES)?,
+            untimed_ms: metadata(&rows, meta::UNTIMED_MS)?,
             times_ms: (
                 metadata(&rows, meta::STORE_TIME_MS)?,
                 metadata(&rows, meta::WALL_MS)?,
@@ -74,8 +86,8 @@ impl Sealed {
             path: path.to_owned(),
             keys,
             log: txn.open_table(REQUEST_LOG)?,
-            offsets: txn.open_table(CONSUMER_OFFSETS)?,
-            dead_letter_keys: txn.open_table(DEAD_LETTER_KEYS)?,
+            replies: txn.open_table(REPLIES)?,
+            dead_letters: txn.open_table(DEAD_LETTERS)?,
             generations: generations.view(&txn)?,
         })
     }
@@ -91,23 +103,51 @@ impl Sealed {
         })
     }
 
-    /// A consumer's offset.
-    pub(super) fn offset(&self, consumer: &ConsumerName) -> Result<Option<Seq>, StoreError> {
-        self.guard("look up an offset in", || {
-            Ok(self
-                .offsets
-                .get(consumer.as_str())?
-                .map(|row| Seq(row.value())))
+    /// The stored reply of a request, as prost.
+    pub(super) fn reply(&self, seq: Seq) -> Result<Option<Bytes>, StoreError> {
+        let row = self.guard("look up a reply in", || self.replies.get(seq.0))?;
+        let Some(row) = row else { return Ok(None) };
+        let reply = reply_from_row(seq, row.value());
+        let reply = reply.ok_or_else(|| {
+            let what = format!("replies, seq {seq}: stored bytes do not match their checksum");
+            self.corrupt(Refusal::new(Code::Corrupt, what))
+        });
+        reply.map(Some)
+    }
+
+    /// A dead letter.
+    pub(super) fn dead_letter(&self, number: u64) -> Result<Option<DeadLetter>, StoreError> {
+        let row = self.guard("look up a dead letter in", || self.dead_letters.get(number))?;
+        let letter = row.map(|row| DeadLetter::from_row(number, row.value()));
+        letter.transpose().map_err(|refusal| self.corrupt(refusal))
+    }
+
+    /// Whether something before a sequence number is left in the tables.
+    pub(super) fn holds_before(&self, first: Seq) -> Result<bool, StoreError> {
+        self.guard("look at the first row of", || {
+            let block = self.log.first()?.map(|row| row.0.value());
+            let reply = self.replies.first()?.map(|row| row.0.value());
+            Ok(block
+                .into_iter()
+                .chain(reply)
+                .any(|oldest| oldest < first.0))
         })
     }
 
-    /// The number of the dead letter of a consumer and a request.
-    pub(super) fn dead_letter(&self, consumer: &str, seq: u64) -> Result<Option<u64>, StoreError> {
-        self.guard("look up a dead letter in", || {
-            Ok(self
-                .dead_letter_keys
-                .get((consumer, seq))?
-                .map(|row| row.value()))
+    /// What there is to know for retention about the blocks behind a sequence number, at most
+    /// `count` of them.
+    pub(super) fn blocks_after(
+        &self,
+        seq: Seq,
+        count: usize,
+    ) -> Result<Vec<BlockInfo>, StoreError> {
+        self.guard("look at blocks in", || {
+            let rows = self.log.range(seq.next().0..)?.take(count);
+            rows.map(|row| {
+                let (key, value) = row?;
+                Ok(BlockInfo::of(key.value(), value.value(), self.untimed_ms))
+            })
+            .collect()
         })
     }
 

@@ -6,6 +6,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bytes::Bytes;
+use edgebus_core::Seq;
 use redb::{Database, ReadableTable, Table, TableDefinition};
 
 use super::StoreError;
@@ -23,10 +25,10 @@ pub(super) const DEAD_LETTERS: TableDefinition<'_, u64, &[u8]> =
 /// (consumer, sequence number) → number of the dead letter.
 pub(super) const DEAD_LETTER_KEYS: TableDefinition<'_, (&str, u64), u64> =
     TableDefinition::new("dead_letter_keys");
-/// Consumer → its configuration and acks above the offset.
+/// Consumer → prost `Ledger`, behind its CRC32C ([`super::consumers`]).
 pub(super) const CONSUMER_STATE: TableDefinition<'_, &str, &[u8]> =
     TableDefinition::new("consumer_state");
-/// Sequence number → stored reply.
+/// Sequence number → prost `Reply`, behind its CRC32C.
 pub(super) const REPLIES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("replies");
 /// (generation, part) → part of the filter over its ids.
 pub(super) const ID_FILTERS: TableDefinition<'_, (u64, u32), &[u8]> =
@@ -53,6 +55,16 @@ pub(super) mod meta {
     pub(crate) const LAST_GENERATION: &str = "last_generation";
     pub(crate) const KEY_0: &str = "fingerprint_key_0";
     pub(crate) const KEY_1: &str = "fingerprint_key_1";
+    /// Nothing before it is kept.
+    pub(crate) const FIRST_SEQ: &str = "first_seq";
+    /// Bytes of the values of `request_log`, of `replies`, and of `dead_letters`.
+    pub(crate) const LOG_BYTES: &str = "log_bytes";
+    pub(crate) const REPLY_BYTES: &str = "reply_bytes";
+    pub(crate) const DEAD_LETTER_BYTES: &str = "dead_letter_bytes";
+    /// Rows of `consumer_state`.
+    pub(crate) const CONSUMERS: &str = "consumers";
+    /// Store time at which requests that do not say when were stored at the latest.
+    pub(crate) const UNTIMED_MS: &str = "untimed_ms";
     /// CRC32C of the rows of `consumer_offsets`.
     pub(crate) const OFFSETS_CRC: &str = "consumer_offsets_crc32c";
     /// CRC32C of all other rows of this table.
@@ -60,7 +72,29 @@ pub(super) mod meta {
 }
 
 /// The format of the tables and the journal that this code writes.
-pub(super) const FORMAT_VERSION: u32 = 1;
+pub(super) const FORMAT_VERSION: u32 = 2;
+
+/// The rows of `metadata` about a closed generation: the last sequence number in it, and the store
+/// time when it was closed, milliseconds.
+pub(super) fn generation_rows(generation: u64) -> [String; 2] {
+    ["last_seq", "store_ms"].map(|what| format!("generation.{generation}.{what}"))
+}
+
+/// A reply as a row: a CRC32C over sequence number and reply, then the reply. A flipped bit in the
+/// key would give a request the answer to another one.
+pub(super) fn reply_row(seq: Seq, reply: &[u8]) -> Vec<u8> {
+    [&reply_crc(seq, reply), reply].concat()
+}
+
+/// The reply in a row; `None` when it is damaged.
+pub(super) fn reply_from_row(seq: Seq, row: &[u8]) -> Option<Bytes> {
+    let reply = row.get(4..)?;
+    (row[..4] == reply_crc(seq, reply)).then(|| Bytes::copy_from_slice(reply))
+}
+
+fn reply_crc(seq: Seq, reply: &[u8]) -> [u8; 4] {
+    crc32c::crc32c_append(crc32c::crc32c(&seq.0.to_le_bytes()), reply).to_le_bytes()
+}
 
 /// The name of a generation's id table.
 pub(super) fn id_table_name(generation: u64) -> String {
@@ -201,6 +235,7 @@ fn fill_new(database: &Database) -> Result<(), redb::Error> {
         let mut metadata = txn.open_table(METADATA)?;
         for (name, value) in [
             (meta::FORMAT_VERSION, u64::from(FORMAT_VERSION)),
+            (meta::FIRST_SEQ, 1),
             (meta::LAST_SEQ, 0),
             (meta::SEALED_LSN, 0),
             (meta::FIRST_GENERATION, 1),
@@ -253,7 +288,10 @@ pub(super) fn verify(database: &Database) -> Result<(), redb::Error> {
     let log = txn.open_table(REQUEST_LOG)?;
     let last = log.last()?.map(|row| row.0.value());
     let last_seq = metadata(&rows, meta::LAST_SEQ)?;
-    if last.is_some_and(|last| last != last_seq) {
+    let is_empty = last_seq < metadata(&rows, meta::FIRST_SEQ)?.max(1);
+    // What is trimmed may be there still, or never have come.
+    let fits = last == Some(last_seq) || is_empty && last.is_none_or(|last| last < last_seq);
+    if !fits {
         return corrupt("request_log: the last block is not the one that metadata names");
     }
     Ok(())

@@ -4,6 +4,8 @@
 
 mod bus;
 
+mod delivery;
+
 mod protocol;
 
 mod store;

@@ -62,6 +62,7 @@ fn store_names_nothing_above_it() {
             "fn f() { crate::bus::start() }",
             "use crate::*;",
             "use super::bus::Engine;",
+            "use crate::delivery::Messages;",
         ] {
             assert_broken(path, text);
         }
@@ -89,12 +90,37 @@ fn transport_names_nothing_beside_or_above_it() {
         "use crate::bus;",
         "use crate::client;",
         "use crate::server;",
+        "use crate::delivery;",
     ] {
         assert_broken(path, text);
     }
     assert_fine(
         path,
         "use crate::config::Limits; use super::Stream; use tokio::net::TcpStream;",
+    );
+}
+
+#[test]
+fn delivery_knows_neither_of_those_that_deliver() {
+    for path in [
+        "crates/edgebus/src/delivery/mod.rs",
+        "crates/edgebus/src/delivery.rs",
+    ] {
+        for text in [
+            "use crate::bus::MessageBus;",
+            "use crate::MessageBus;",
+            "use crate::client;",
+            "use crate::server;",
+            "use crate::store;",
+            "use crate::transport::Writer;",
+        ] {
+            assert_broken(path, text);
+        }
+        assert_fine(path, "use crate::error::SendError; use super::Settle;");
+    }
+    assert_fine(
+        "crates/edgebus/src/client/mod.rs",
+        "use crate::delivery::Messages;",
     );
 }
 

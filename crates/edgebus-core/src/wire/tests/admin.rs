@@ -47,7 +47,12 @@ fn config() -> impl Strategy<Value = ConsumerConfig> {
     let more = (vec(1..1_000_000u64, 1..5), 1..65_536u32, hold, "[a-z]{0,9}");
     (pattern(), vec(pattern(), 0..4), kind(), start, more).prop_map(
         |(first, others, kind, start, (backoff, in_flight, hold, target))| {
-            let config = ConsumerConfig::responder(first)
+            // A notification has no reply, so it has no responder.
+            let of = match kind {
+                Kind::Notification => ConsumerConfig::listener,
+                _ => ConsumerConfig::responder,
+            };
+            let config = of(first)
                 .kind(kind)
                 .start(start)
                 .backoff_ms(backoff)

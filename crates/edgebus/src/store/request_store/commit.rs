@@ -11,7 +11,6 @@ use super::{RequestStore, Staged};
 use crate::clock::Now;
 use crate::store::StoreError;
 use crate::store::journal::GroupMeta;
-use crate::store::op::Op;
 use crate::store::overlay::Group;
 use crate::store::sealer::SealStep;
 use crate::store::view::Counters;
@@ -64,13 +63,15 @@ impl RequestStore {
     /// space and sealing.
     ///
     /// # Errors
-    /// [`StoreError::Full`]: nothing of the group was written, it is gone. Any other: whether the
-    /// group is on disk is unknown, and the store takes nothing more.
+    /// [`StoreError::Full`]: nothing of the group was written; its requests are gone, all else stays
+    /// staged and goes with a later commit. Any other: whether the group is on disk is unknown, and
+    /// the store takes nothing more.
     pub fn commit(&mut self, now: Now) -> Result<(), StoreError> {
         if let Err(error) = self.shared.check() {
             self.staged = Staged::default();
             return Err(error);
         }
+        self.note_time(now);
         if self.staged.op_count > 0 {
             self.write_group(now)?;
         }
@@ -86,7 +87,39 @@ impl RequestStore {
         self.seal_inline()
     }
 
+    /// Makes room in the journal for what is staged and so many bytes of operations more, as far as
+    /// they go into one group: the commit that follows does not fail for want of room.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`]: nothing has changed. Any other stops the store.
+    pub fn reserve(&mut self, extra_bytes: usize) -> Result<(), StoreError> {
+        self.shared.check()?;
+        let wanted = self.staged.ops.len().saturating_add(extra_bytes);
+        self.reserve_bytes(wanted.min(self.journal.group_bytes_max()))
+    }
+
+    fn reserve_bytes(&mut self, bytes: usize) -> Result<(), StoreError> {
+        let reserved = self.journal.reserve(bytes, self.next_lsn);
+        reserved.inspect_err(|error| {
+            if !matches!(error, StoreError::Full { .. }) {
+                self.shared.poison(error.to_string());
+            }
+        })
+    }
+
+    /// Forgets the requests of the group that is being built; all else stays staged.
+    pub fn drop_staged_appends(&mut self) {
+        self.staged.drop_appends();
+    }
+
     fn write_group(&mut self, now: Now) -> Result<(), StoreError> {
+        if let Err(error) = self.reserve_bytes(self.staged.ops.len()) {
+            if matches!(error, StoreError::Full { .. }) {
+                self.check_space(now);
+                self.staged.drop_appends();
+            }
+            return Err(error);
+        }
         let staged = self.staged.take();
         let meta = GroupMeta {
             first_lsn: self.next_lsn,
@@ -94,15 +127,7 @@ impl RequestStore {
             store_time_ms: self.time.at(now),
             wall_ms: now.wall_ms,
         };
-        let written = match self.journal.reserve(staged.ops.len(), self.next_lsn) {
-            Ok(()) => self.journal.write(&meta, &staged.ops),
-            Err(full @ StoreError::Full { .. }) => {
-                self.check_space(now);
-                self.last_dead_letter -= count_dead_letters(&staged.others);
-                return Err(full);
-            }
-            Err(error) => Err(error),
-        };
+        let written = self.journal.write(&meta, &staged.ops);
         let journal_bytes = written.inspect_err(|error| self.shared.poison(error.to_string()))?;
         self.next_lsn = Lsn(self.next_lsn.0 + u64::from(staged.op_count));
 
@@ -111,19 +136,29 @@ impl RequestStore {
         Counters::add(&counters.duplicates, staged.duplicates);
         Counters::add(&counters.journal_bytes, journal_bytes);
         Counters::add(&counters.appended, staged.appends.len() as u64);
-        Counters::add(&counters.appended_bytes, staged.ops.len() as u64);
+        Counters::add(&counters.appended_bytes, staged.appended_bytes());
+        let mut changes = Vec::new();
+        {
+            let mut consumers = self.shared.consumers.write();
+            for op in staged.others {
+                consumers.apply(op, &mut changes);
+            }
+        }
         let mut state = self.shared.state.write();
         let group = Group {
             last_lsn: Lsn(self.next_lsn.0 - 1),
             first_seq: state.open.last_seq.next(),
             appends: staged.appends,
-            others: staged.others,
             ops: Bytes::from(staged.ops),
         };
-        state
-            .open
-            .apply(group, journal_bytes, (meta.store_time_ms, meta.wall_ms));
+        let times_ms = (meta.store_time_ms, meta.wall_ms);
+        state.open.apply(group, changes, journal_bytes, times_ms);
         Ok(())
+    }
+
+    pub(super) fn note_time(&self, now: Now) {
+        let counter = &self.shared.counters.store_ms;
+        counter.store(self.time.at(now), Ordering::Relaxed);
     }
 
     /// Looks at the free space and decides whether appends are taken.
@@ -142,28 +177,34 @@ impl RequestStore {
     }
 
     fn close_overlay_if_due(&mut self, now: Now) {
-        let due = {
-            let state = self.shared.state.read();
-            let open = &state.open;
-            let age_ms = self.time.at(now).saturating_sub(open.opened_ms);
-            !open.is_empty()
-                && (open.bytes >= self.config.seal_bytes
-                    || open.journal_bytes >= self.config.seal_journal_bytes
-                    || u128::from(age_ms) >= self.config.seal_after.as_millis())
-        };
-        if due {
+        if self.is_seal_due(now) {
             self.close_overlay();
         }
     }
 
+    /// Whether the next commit gives what is synced to the sealer.
+    pub fn is_seal_due(&self, now: Now) -> bool {
+        let state = self.shared.state.read();
+        let open = &state.open;
+        let age_ms = self.time.at(now).saturating_sub(open.opened_ms);
+        !open.is_empty()
+            && (open.bytes >= self.config.seal_bytes
+                || open.journal_bytes >= self.config.seal_journal_bytes
+                || u128::from(age_ms) >= self.config.seal_after.as_millis())
+    }
+
     /// Gives what is synced to the sealer, whether it is due or not.
     pub fn close_overlay(&mut self) {
-        let mut state = self.shared.state.write();
-        if !state.open.is_empty() {
-            let next = state.open.successor();
-            let closed = std::mem::replace(&mut state.open, next);
-            state.closed.push_back(Arc::new(closed));
+        if self.shared.state.read().open.is_empty() {
+            return;
         }
+        // Made outside the lock. Only the writer changes either.
+        let consumers = self.shared.consumers.write().take_changed();
+        let mut state = self.shared.state.write();
+        let next = state.open.successor();
+        let mut closed = std::mem::replace(&mut state.open, next);
+        closed.consumers = consumers;
+        state.closed.push_back(Arc::new(closed));
     }
 
     /// When the oldest unsealed change will be due for the sealer; `None` when there is none.
@@ -177,25 +218,24 @@ impl RequestStore {
         (!state.open.is_empty()).then_some(left)
     }
 
-    /// Whether an overlay waits for the sealer.
+    /// Whether the sealer has something to seal, to remove, or to read ahead.
     pub fn wants_sealer(&self) -> bool {
-        !self.shared.state.read().closed.is_empty()
+        let front = self.shared.front.lock();
+        let state = self.shared.state.read();
+        let first = state.first_seq();
+        let pruned = self.shared.counters.pruned_seq.load(Ordering::Relaxed);
+        !state.closed.is_empty() || pruned < first.0 || front.wants(first).is_some()
     }
 
     pub(super) fn seal_inline(&mut self) -> Result<(), StoreError> {
+        let wants_sealer = self.wants_sealer();
         let Some(sealer) = &mut self.sealer else {
             return Ok(());
         };
-        if self.shared.state.read().closed.is_empty() {
+        if !wants_sealer {
             return Ok(());
         }
         while sealer.step()? == SealStep::Worked {}
         Ok(())
     }
-}
-
-fn count_dead_letters(ops: &[Op]) -> u64 {
-    ops.iter()
-        .filter(|op| matches!(op, Op::DeadLetter { .. }))
-        .count() as u64
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use edgebus_core::{Code, RecordLimits, Refusal};
 
 use crate::store::StoreError;
+use crate::store::block::BLOCK_ENTRY_BYTES;
 
 /// How a store is set up. Sizes are in bytes.
 #[derive(Clone, Debug)]
@@ -30,6 +31,19 @@ pub struct StoreConfig {
     /// Request ids in one table, after which the next table is begun. Larger tables make random ids
     /// slower, as each of them touches a page; smaller ones make more filters to ask.
     pub ids_per_generation: u64,
+    /// Age of a request, by store time, after which it is trimmed.
+    pub retention_age: Duration,
+    /// Bytes of log and replies beyond which the oldest requests are trimmed.
+    pub retention_bytes: u64,
+    /// Requests beyond which the oldest ones are trimmed.
+    pub retention_count: u64,
+    /// How long the id of a request is known at least, by store time; longer while the request is
+    /// kept.
+    pub dedupe_horizon: Duration,
+    /// Most dead letters.
+    pub dead_letters_max: u64,
+    /// Most bytes of dead letters.
+    pub dead_letter_bytes_max: u64,
     /// How large a request may be.
     pub record: RecordLimits,
 }
@@ -37,6 +51,7 @@ pub struct StoreConfig {
 impl Default for StoreConfig {
     fn default() -> Self {
         const MIB: u64 = 1024 * 1024;
+        const DAY: Duration = Duration::from_secs(24 * 60 * 60);
         Self {
             segment_bytes: 16 * MIB,
             segments_max: 16,
@@ -47,6 +62,12 @@ impl Default for StoreConfig {
             disk_free_bytes_min: 64 * MIB,
             cache_bytes: 32 * MIB as usize,
             ids_per_generation: 128 * 1024,
+            retention_age: 7 * DAY,
+            retention_bytes: 10 * 1024 * MIB,
+            retention_count: u64::MAX,
+            dedupe_horizon: 30 * DAY,
+            dead_letters_max: 100_000,
+            dead_letter_bytes_max: 1024 * MIB,
             record: RecordLimits::default(),
         }
     }
@@ -68,6 +89,16 @@ impl StoreConfig {
             "segments_max must be at least 3"
         } else if !(1..=IDS_PER_GENERATION_MAX).contains(&self.ids_per_generation) {
             "ids_per_generation must be from 1 to 100 million"
+        } else if self.retention_age.is_zero() {
+            "retention_age must be more than 0"
+        } else if self.retention_bytes < BLOCK_ENTRY_BYTES as u64 {
+            "retention_bytes must be at least 64 KiB"
+        } else if self.retention_count == 0 {
+            "retention_count must be at least 1"
+        } else if self.dedupe_horizon.is_zero() {
+            "dedupe_horizon must be more than 0"
+        } else if self.dead_letters_max == 0 || self.dead_letter_bytes_max < largest {
+            "dead_letters_max must be at least 1, and dead_letter_bytes_max take one letter"
         } else {
             return Ok(());
         };

@@ -1,13 +1,17 @@
 //! The store as a whole: opening it, staging changes, making them durable.
 //!
 //! One owner writes. [`RequestStore::append_request`] and its siblings do everything in one call;
-//! the engine stages many changes ([`mod@stage`]) and commits them as one group
-//! ([`mod@commit`]). Readers get a [`StoreReader`].
+//! the engine stages many changes ([`mod@stage`], [`mod@stage_other`]) and commits them as one group
+//! ([`mod@commit`]). It reads what is in memory with [`mod@tail`] and asks [`mod@retention`] what is
+//! to be trimmed. Readers of other threads get a [`StoreReader`].
 
 mod commit;
 mod config;
 mod open;
+mod retention;
 mod stage;
+mod stage_other;
+mod tail;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,14 +25,18 @@ use edgebus_core::{
 pub use commit::Admission;
 pub use config::StoreConfig;
 pub use stage::StageError;
+pub use tail::TailRead;
 
 use super::StoreError;
+use super::consumers::Ledgers;
 use super::folder::Folder;
 use super::ids::Fingerprinter;
 use super::journal::{Journal, TornTail};
+use super::reader::StoreReader;
+use super::replay::Replay;
 use super::sealer::Sealer;
 use super::store_time::StoreTime;
-use super::view::{Replay, Shared, StoreReader};
+use super::view::Shared;
 use crate::clock::{Clock, Now, SystemClock};
 use crate::files::{Files, RealFiles};
 use stage::Staged;
@@ -54,10 +62,14 @@ pub struct RequestStore {
     shared: Arc<Shared>,
     journal: Journal,
     staged: Staged,
+    /// With what is staged; those in `shared` are as of the last sync.
+    ledgers: Ledgers,
     time: StoreTime,
     next_lsn: Lsn,
     last_dead_letter: u64,
     space_checked: Option<Duration>,
+    /// The consumer for whose sake new requests are refused.
+    holder: Option<ConsumerName>,
     torn: Option<TornTail>,
     /// `None` when a thread of its own has it.
     sealer: Option<Sealer>,
@@ -125,6 +137,7 @@ impl RequestStore {
         offset: Seq,
     ) -> Result<(), StoreError> {
         let now = self.clock.now();
+        self.reserve(CONTROL_BYTES)?;
         let staged = self.stage_offset(consumer, offset);
         self.retry_full_group(staged, now, |store| store.stage_offset(consumer, offset))?;
         self.commit(now)
@@ -143,6 +156,8 @@ impl RequestStore {
         reason: &str,
     ) -> Result<bool, StoreError> {
         let now = self.clock.now();
+        let entry_bytes = self.get_by_seq(seq)?.map_or(0, |e| e.as_bytes().len());
+        self.reserve(entry_bytes + CONTROL_BYTES)?;
         let staged = self.stage_dead_letter(seq, consumer, reason, now)?;
         let new = self.retry_full_group(staged, now, |store| {
             store
@@ -151,6 +166,19 @@ impl RequestStore {
         })?;
         self.commit(now)?;
         Ok(new)
+    }
+
+    /// Trims the log: nothing before a sequence number is kept. On disk when this returns; the
+    /// space is used again soon after.
+    ///
+    /// # Errors
+    /// As [`RequestStore::append_request`].
+    pub fn trim(&mut self, before: Seq) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        self.reserve(CONTROL_BYTES)?;
+        let staged = self.stage_trim(before);
+        self.retry_full_group(staged, now, |store| store.stage_trim(before))?;
+        self.commit(now)
     }
 
     fn retry_full_group<T>(
@@ -236,3 +264,7 @@ impl RequestStore {
         self.seal_inline()
     }
 }
+
+/// More than a change takes that carries no request. What stays staged when the disk is full would
+/// be done later, after its caller was told that it was not: so the room is made first.
+const CONTROL_BYTES: usize = 4 * 1024;

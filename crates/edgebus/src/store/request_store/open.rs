@@ -11,6 +11,7 @@ use super::{RequestStore, Staged, StoreConfig};
 use crate::clock::Clock;
 use crate::files::Files;
 use crate::store::StoreError;
+use crate::store::consumers::{Change, Consumers};
 use crate::store::folder::Folder;
 use crate::store::generations::Generations;
 use crate::store::ids::Fingerprinter;
@@ -20,7 +21,8 @@ use crate::store::overlay::{Appended, Group, Overlay};
 use crate::store::sealed::{Sealed, load_keys};
 use crate::store::sealer::Sealer;
 use crate::store::store_time::StoreTime;
-use crate::store::tables::verify;
+use crate::store::tables::{FORMAT_VERSION, verify};
+use crate::store::upgrade::upgrade;
 use crate::store::view::{Shared, State};
 
 impl RequestStore {
@@ -39,15 +41,18 @@ impl RequestStore {
         let folder = Folder::open(&files, dir, config.cache_bytes)?;
         let tables = folder.tables.clone();
         let (database, backend) = tables.look()?;
-        let (keys, generations, sealed) = tables.guard(|| {
-            verify(&database)?;
-            let keys = load_keys(&database)?;
+        let view = |keys| {
             let generations = Generations::load(&database, config.ids_per_generation)?;
             let sealed = Sealed::open(&database, &tables.path, &generations, keys)?;
-            Ok((keys, generations, sealed))
+            Ok((generations, sealed))
+        };
+        let (keys, (mut generations, mut sealed), consumers) = tables.guard(|| {
+            verify(&database)?;
+            let keys = load_keys(&database)?;
+            Ok((keys, view(keys)?, Consumers::load(&database)?))
         })?;
 
-        let mut overlays = Overlays::new(&sealed, config.seal_bytes);
+        let mut overlays = Overlays::new(&sealed, consumers, config.seal_bytes);
         let journal = &folder.journal;
         let recovered = recover(
             &*files,
@@ -55,8 +60,9 @@ impl RequestStore {
             config.segment_bytes,
             sealed.lsn,
             |header, ops| {
-                let group = parse_group(ops, header.last_lsn(), overlays.open.last_seq, &keys)?;
-                overlays.apply(group, (header.store_time_ms, header.wall_ms));
+                let last_seq = overlays.open.last_seq;
+                let (group, others) = parse_group(ops, header.last_lsn(), last_seq, &keys)?;
+                overlays.apply(group, others, (header.store_time_ms, header.wall_ms));
                 Ok(())
             },
         )?;
@@ -66,6 +72,10 @@ impl RequestStore {
         } else {
             sealed.times_ms
         };
+        if folder.format < FORMAT_VERSION {
+            upgrade(&*files, &folder, &database, times_ms.0)?;
+            (generations, sealed) = tables.guard(|| view(keys))?;
+        }
         let last_dead_letter = overlays.last_dead_letter;
         // What a crash left in the journal is sealed at once, so that starting again and again
         // does not pile up segments.
@@ -87,7 +97,8 @@ impl RequestStore {
             closed: overlays.closed,
             open: overlays.open,
         };
-        let shared = Arc::new(Shared::new(state, segments, keys));
+        let ledgers = overlays.consumers.ledgers.clone();
+        let shared = Arc::new(Shared::new(state, overlays.consumers, segments, keys));
         let sealer = Sealer::new(
             shared.clone(),
             files.clone(),
@@ -95,6 +106,7 @@ impl RequestStore {
             tables,
             database,
             generations,
+            config.dedupe_horizon.as_millis() as u64,
         );
         let mut store = Self {
             config,
@@ -104,14 +116,17 @@ impl RequestStore {
             shared,
             journal,
             staged: Staged::default(),
+            ledgers,
             time: StoreTime::resume(times_ms, now),
             next_lsn,
             last_dead_letter,
             space_checked: None,
+            holder: None,
             torn: recovered.torn,
             sealer: Some(sealer),
             _folder: folder,
         };
+        store.note_time(now);
         store.check_space(now);
         Ok(store)
     }
@@ -121,25 +136,33 @@ impl RequestStore {
 struct Overlays {
     closed: VecDeque<Arc<Overlay>>,
     open: Overlay,
+    consumers: Consumers,
     seal_bytes: usize,
     last_dead_letter: u64,
 }
 
 impl Overlays {
-    fn new(sealed: &Sealed, seal_bytes: usize) -> Self {
+    fn new(sealed: &Sealed, consumers: Consumers, seal_bytes: usize) -> Self {
         Self {
             closed: VecDeque::new(),
-            open: Overlay::new(sealed.last_seq, sealed.lsn),
+            open: Overlay::new(sealed.first_seq, sealed.last_seq, sealed.lsn),
+            consumers,
             seal_bytes,
             last_dead_letter: sealed.last_dead_letter,
         }
     }
 
-    fn apply(&mut self, group: Group, times_ms: (u64, u64)) {
-        self.open.apply(group, 0, times_ms);
-        if let Some((number, _)) = self.open.dead_letters.last_key_value() {
-            self.last_dead_letter = *number;
+    fn apply(&mut self, group: Group, others: Vec<Op>, times_ms: (u64, u64)) {
+        let mut changes = Vec::new();
+        for op in others {
+            self.consumers.apply(op, &mut changes);
         }
+        for change in &changes {
+            if let Change::Letter { number, .. } = change {
+                self.last_dead_letter = self.last_dead_letter.max(*number);
+            }
+        }
+        self.open.apply(group, changes, 0, times_ms);
         if self.open.bytes >= self.seal_bytes {
             self.close();
         }
@@ -148,26 +171,27 @@ impl Overlays {
     fn close(&mut self) {
         if !self.open.is_empty() {
             let next = self.open.successor();
+            self.open.consumers = self.consumers.take_changed();
             self.closed
                 .push_back(Arc::new(std::mem::replace(&mut self.open, next)));
         }
     }
 }
 
-/// A group as it was when it was written.
+/// A group as it was when it was written, and its operations beside appends.
 fn parse_group(
     ops: Bytes,
     last_lsn: Lsn,
     last_seq: Seq,
     keys: &Fingerprinter,
-) -> Result<Group, Refusal> {
+) -> Result<(Group, Vec<Op>), Refusal> {
     let mut group = Group {
         last_lsn,
         first_seq: last_seq.next(),
         appends: Vec::new(),
-        others: Vec::new(),
         ops: Bytes::new(),
     };
+    let mut others = Vec::new();
     // The group's bytes are copied out of the segment, which would stay in memory otherwise.
     let ops = Bytes::copy_from_slice(&ops);
     let mut rest = ops.clone();
@@ -190,9 +214,9 @@ fn parse_group(
                     fingerprint: keys.fingerprint(entry.record()),
                 });
             }
-            op => group.others.push(op),
+            op => others.push(op),
         }
     }
     group.ops = ops;
-    Ok(group)
+    Ok((group, others))
 }

@@ -1,15 +1,14 @@
-//! Staging: building the next group. Nothing staged is visible to anyone.
+//! Staging requests: building the next group. Nothing staged is visible to anyone.
 
 use std::sync::atomic::Ordering;
 
-use ahash::AHashMap;
+use ahash::{AHashMap, AHashSet};
 use edgebus_core::entry::Envelope;
 use edgebus_core::{Code, ConsumerName, Entry, Record, Refusal, RequestId, Scope, Seq};
 
 use super::RequestStore;
 use crate::clock::Now;
-use crate::store::StoreError;
-use crate::store::op::{DeadLetter, Op};
+use crate::store::op::Op;
 use crate::store::overlay::{Appended, StoredId};
 use crate::store::view::Counters;
 
@@ -36,6 +35,10 @@ pub(super) struct Staged {
     pub(super) appends: Vec<Appended>,
     pub(super) ids: AHashMap<(RequestId, Scope), StoredId>,
     pub(super) others: Vec<Op>,
+    /// Numbers of the dead letters among them.
+    pub(super) letters: AHashMap<(ConsumerName, Seq), u64>,
+    /// Numbers of the dead letters that go.
+    pub(super) letters_gone: AHashSet<u64>,
     /// Sends of what is stored or staged; they count once the group is on disk.
     pub(super) duplicates: u64,
 }
@@ -52,6 +55,27 @@ impl Staged {
             ..Self::default()
         };
         std::mem::replace(self, next)
+    }
+
+    /// Bytes of the requests.
+    pub(super) fn appended_bytes(&self) -> u64 {
+        let bytes = self.appends.iter().map(|a| u64::from(a.end - a.start));
+        bytes.sum()
+    }
+
+    /// Forgets the requests; the other operations stay, in their order.
+    pub(super) fn drop_appends(&mut self) {
+        let mut kept = Vec::with_capacity(self.ops.len());
+        let mut at = 0;
+        for append in self.appends.drain(..) {
+            kept.extend_from_slice(&self.ops[at..append.start as usize]);
+            at = append.end as usize;
+        }
+        kept.extend_from_slice(&self.ops[at..]);
+        self.ops = kept;
+        self.ids.clear();
+        self.duplicates = 0;
+        self.op_count = self.others.len() as u32;
     }
 }
 
@@ -102,6 +126,10 @@ impl RequestStore {
             Counters::add(&counters.refused, 1);
             return Err(self.storage_full().into());
         }
+        if let Some(holder) = &self.holder {
+            Counters::add(&counters.refused, 1);
+            return Err(self.held(holder).into());
+        }
         let start = self.staged.ops.len();
         if start + Entry::encoded_bytes(identity, record) > self.journal.group_bytes_max() {
             return Err(StageError::GroupFull);
@@ -110,6 +138,8 @@ impl RequestStore {
         let envelope = Envelope {
             seq,
             received_ms: now.wall_ms,
+            // 0 says that it is not known.
+            store_time_ms: self.time.at(now).max(1),
             scope,
             identity,
         };
@@ -129,7 +159,24 @@ impl RequestStore {
         Ok((seq, false))
     }
 
-    fn visible_seq(&self) -> Seq {
+    /// The last sequence number, those that are staged included.
+    pub fn staged_seq(&self) -> Seq {
+        Seq(self.visible_seq().0 + self.staged.appends.len() as u64)
+    }
+
+    /// Refuses new requests for as long as this consumer holds the log at its byte limit.
+    pub fn hold_appends(&mut self, holder: Option<ConsumerName>) {
+        self.holder = holder;
+    }
+
+    fn held(&self, holder: &ConsumerName) -> Refusal {
+        let message = format!(
+            "the log is as large as it may be, and consumer {holder} holds it for ever: let it catch up, remove it, or give it a hold time"
+        );
+        Refusal::new(Code::StorageFull, message).retry_after_ms(1000)
+    }
+
+    pub(super) fn visible_seq(&self) -> Seq {
         self.shared.state.read().open.last_seq
     }
 
@@ -145,70 +192,5 @@ impl RequestStore {
             format!("{dir} has {free} bytes free, too few for the tables to grow: free some space")
         };
         Refusal::new(Code::StorageFull, message).retry_after_ms(1000)
-    }
-
-    /// Adds a consumer's offset to the group that is being built.
-    ///
-    /// # Errors
-    /// [`StageError::GroupFull`] or [`Code::Poisoned`].
-    pub fn stage_offset(&mut self, consumer: &ConsumerName, offset: Seq) -> Result<(), StageError> {
-        self.stage_other(Op::SetOffset {
-            consumer: consumer.clone(),
-            offset,
-        })
-    }
-
-    /// Adds a dead letter to the group that is being built; says whether it is new.
-    ///
-    /// # Errors
-    /// Outer: the store cannot be read. Inner: as [`RequestStore::stage_append`], and
-    /// [`Code::NotFound`].
-    pub fn stage_dead_letter(
-        &mut self,
-        seq: Seq,
-        consumer: &ConsumerName,
-        reason: &str,
-        now: Now,
-    ) -> Result<Result<bool, StageError>, StoreError> {
-        let Some(entry) = self.get_by_seq(seq)? else {
-            let refusal = Refusal::new(
-                Code::NotFound,
-                format!("there is no request with seq {seq}"),
-            );
-            return Ok(Err(refusal.into()));
-        };
-        let same = |op: &Op| matches!(op, Op::DeadLetter { letter, .. } if letter.seq == seq.0 && letter.consumer == consumer.as_str());
-        if self.staged.others.iter().any(same)
-            || self.shared.has_dead_letter(consumer.as_str(), seq)?
-        {
-            return Ok(Ok(false));
-        }
-        let number = self.last_dead_letter + 1;
-        let letter = DeadLetter {
-            seq: seq.0,
-            consumer: consumer.as_str().to_owned(),
-            reason: reason.to_owned(),
-            store_time_ms: self.time.at(now),
-            wall_ms: now.wall_ms,
-            entry: entry.as_bytes().clone(),
-        };
-        let staged = self.stage_other(Op::DeadLetter { number, letter });
-        if staged.is_ok() {
-            self.last_dead_letter = number;
-        }
-        Ok(staged.map(|()| true))
-    }
-
-    fn stage_other(&mut self, op: Op) -> Result<(), StageError> {
-        self.shared.check().map_err(|e| Refusal::from(&e))?;
-        let start = self.staged.ops.len();
-        op.encode(&mut self.staged.ops);
-        if self.staged.ops.len() > self.journal.group_bytes_max() {
-            self.staged.ops.truncate(start);
-            return Err(StageError::GroupFull);
-        }
-        self.staged.others.push(op);
-        self.staged.op_count += 1;
-        Ok(())
     }
 }

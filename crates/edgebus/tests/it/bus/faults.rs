@@ -200,8 +200,8 @@ fn engine_of_a_poisoned_store_sleeps() {
     store.append_request(&message(1)).unwrap();
     files.fault(Of::Journal, Call::Write, Fault::Fails(ErrorKind::Other));
     store.append_request(&message(2)).unwrap_err();
-    let mut engine = Engine::new(store, Arc::new(Queue::default()));
     let mut now = SystemClock::default().now();
+    let (mut engine, _feeder) = Engine::new(store, Arc::new(Queue::default()), now);
     now.monotonic += std::time::Duration::from_secs(3600);
     let turn = engine.step(now);
     assert_eq!(

@@ -13,4 +13,5 @@ mod groups;
 mod lanes;
 
 mod controls;
+mod crashing_handler;
 mod stopping;

@@ -72,11 +72,11 @@ fn reader_of_a_closed_store_says_so() {
 #[test]
 fn folder_of_a_newer_version_is_refused_and_untouched() {
     let folder = store_of(3);
-    fs::write(folder.path().join("VERSION"), "edgebus-store 2\nmore\n").expect("write");
+    fs::write(folder.path().join("VERSION"), "edgebus-store 3\nmore\n").expect("write");
     let before = contents(folder.path());
     let error = open_with(folder.path(), small_config()).expect_err("newer");
     assert_eq!(error.code(), Code::NewerFormat);
-    assert!(error.to_string().contains("format 2"), "{error}");
+    assert!(error.to_string().contains("format 3"), "{error}");
     assert!(error.to_string().contains("update edgebus"), "{error}");
     assert!(contents(folder.path()) == before);
 }

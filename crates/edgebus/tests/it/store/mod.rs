@@ -6,6 +6,8 @@ mod manual_clock;
 
 mod model;
 
+mod consumers;
+
 mod torn_tail;
 
 mod corruption;
@@ -19,6 +21,8 @@ mod growth;
 mod ids;
 
 mod replay;
+
+mod retention;
 
 mod space;
 

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use edgebus::consumer::{ConsumerOp, Ledger};
 use edgebus::store::StageError;
 use edgebus::{Code, ConsumerName, Message, Record, RequestStore, Scope, Seq, StoreError};
 use proptest::prelude::*;
@@ -75,7 +76,7 @@ impl Sent {
 struct Model {
     log: Vec<Message>,
     seq_by_id: BTreeMap<u64, Seq>,
-    offsets: BTreeMap<usize, Seq>,
+    ledgers: BTreeMap<usize, Ledger>,
     dead: BTreeSet<(usize, Seq)>,
 }
 
@@ -108,6 +109,22 @@ impl Model {
         }
     }
 
+    fn set_offset(&mut self, index: usize, offset: Seq) {
+        match self.ledgers.get_mut(&index) {
+            Some(ledger) => drop(ledger.apply(&ConsumerOp::Reset { offset })),
+            None => drop(self.ledgers.insert(index, Ledger::new(None, offset))),
+        }
+    }
+
+    /// What failed for good is done.
+    fn dead_letter(&mut self, index: usize, seq: Seq) -> bool {
+        let is_new = self.dead.insert((index, seq));
+        if let Some(ledger) = self.ledgers.get_mut(&index).filter(|_| is_new) {
+            ledger.apply(&ConsumerOp::DeadLettered { seq });
+        }
+        is_new
+    }
+
     fn check(&self, store: &RequestStore) {
         let found: Vec<Message> = super::all(store)
             .iter()
@@ -122,7 +139,7 @@ impl Model {
         }
         for index in 0..CONSUMERS.len() {
             let found = store.get_consumer_offset(&consumer(index));
-            let wanted = self.offsets.get(&index).copied();
+            let wanted = self.ledgers.get(&index).map(Ledger::offset);
             assert_eq!(found.expect("readable"), wanted);
         }
         assert_eq!(store.dead_letter_count(), self.dead.len() as u64);
@@ -186,12 +203,12 @@ fn run(ops: Vec<Op>) {
             Op::SetOffset(index, offset) => {
                 let done = store.set_consumer_offset(&consumer(index), Seq(offset));
                 done.expect("durable");
-                model.offsets.insert(index, Seq(offset));
+                model.set_offset(index, Seq(offset));
             }
             Op::DeadLetter(index, seq) => {
                 let there = (1..=model.log.len() as u64).contains(&seq);
                 match store.move_to_dead_letter(Seq(seq), &consumer(index), "no") {
-                    Ok(is_new) => assert_eq!(is_new, model.dead.insert((index, Seq(seq)))),
+                    Ok(is_new) => assert_eq!(is_new, model.dead_letter(index, Seq(seq))),
                     Err(error) => {
                         assert_eq!((error.code(), there), (Code::NotFound, false));
                     }

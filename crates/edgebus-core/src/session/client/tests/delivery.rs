@@ -52,6 +52,7 @@ fn deliver(stream: u64) -> Frame {
     let envelope = Envelope {
         seq: Seq(1),
         received_ms: 1,
+        store_time_ms: 0,
         scope: Scope(0),
         identity: "",
     };

@@ -20,6 +20,7 @@ fn entry(seq: u64) -> Entry {
     let envelope = Envelope {
         seq: Seq(seq),
         received_ms: 1,
+        store_time_ms: 0,
         scope: Scope(0),
         identity: "",
     };

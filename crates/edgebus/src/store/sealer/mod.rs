@@ -3,7 +3,11 @@
 //!
 //! Runs beside the writer, one [`Sealer::step`] at a time. Invariants: only closed overlays are
 //! sealed; the new view is published before an overlay goes; a journal segment is freed one seal
-//! late, so that one lost redb commit is still recoverable.
+//! late, so that one lost redb commit is still recoverable; what nobody sees any more is removed in
+//! pieces of bounded size.
+
+mod prune;
+mod write;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -11,19 +15,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use edgebus_core::Lsn;
-use prost::Message as _;
-use redb::{Database, WriteTransaction};
+use edgebus_core::{Lsn, Seq};
+use redb::Database;
 
 use super::StoreError;
-use super::block::BlockBuilder;
-use super::generations::Generations;
+use super::front::BlockInfo;
+use super::generations::{Closed, Generations};
 use super::overlay::{Overlay, StoredId};
 use super::sealed::Sealed;
-use super::tables::{
-    CONSUMER_OFFSETS, DEAD_LETTER_KEYS, DEAD_LETTERS, METADATA, REQUEST_LOG, TablesFile, meta,
-    protect, verify,
-};
+use super::tables::{TablesFile, verify};
 use super::view::{Counters, Shared};
 use crate::files::Files;
 
@@ -48,10 +48,15 @@ pub struct Sealer {
     /// `None` only while the file is being reopened.
     database: Option<Database>,
     generations: Generations,
+    /// How long ids are known at least, milliseconds of store time.
+    dedupe_horizon_ms: u64,
     /// What was sealed last, and what before that: journal up to there is not needed any more.
     sealed_last: Lsn,
     sealed_before: Lsn,
     maintained: bool,
+    /// On a full disk: removing comes before sealing, every other time, as it makes the room that
+    /// sealing needs.
+    prune_first: bool,
 }
 
 impl Sealer {
@@ -62,6 +67,7 @@ impl Sealer {
         tables: TablesFile,
         database: Database,
         generations: Generations,
+        dedupe_horizon_ms: u64,
     ) -> Self {
         let sealed_last = shared.state.read().sealed.lsn;
         note_size(&shared, &tables);
@@ -72,14 +78,16 @@ impl Sealer {
             tables,
             database: Some(database),
             generations,
+            dedupe_horizon_ms,
             sealed_last,
             sealed_before: Lsn(0),
             maintained: false,
+            prune_first: false,
         }
     }
 
     /// Does one piece of work: seals the oldest closed overlay, or sees to spare segments, or
-    /// rebuilds a filter after a start.
+    /// removes what is trimmed, or reads ahead for retention, or rebuilds a filter after a start.
     ///
     /// # Errors
     /// What the operating system or redb says, other than a full disk; the store is then stopped.
@@ -95,6 +103,7 @@ impl Sealer {
             Err(StoreError::Full { .. } | StoreError::Closed { .. }) => {
                 let full = &self.shared.counters.sealer_full;
                 full.store(true, Ordering::Relaxed);
+                self.prune_first = !self.prune_first;
                 self.reopen().map(|()| SealStep::Full)
             }
             other => other,
@@ -116,10 +125,16 @@ impl Sealer {
                 .maintain(&*self.files, &self.journal, self.sealed_before)?;
             return Ok(SealStep::Worked);
         }
+        if self.prune_first && self.prune()? {
+            return Ok(SealStep::Worked);
+        }
         let oldest = self.shared.state.read().closed.front().cloned();
         if let Some(overlay) = oldest {
             self.seal(&overlay)?;
             self.maintained = false;
+            return Ok(SealStep::Worked);
+        }
+        if self.prune()? || self.drop_generation()? || self.read_ahead()? {
             return Ok(SealStep::Worked);
         }
         if self.generations.needs_filter() {
@@ -128,7 +143,7 @@ impl Sealer {
                 .rebuild_filter(self.database(), &self.shared.keys)
                 .map_err(|e| StoreError::redb("read", &self.tables.path, e))?;
             self.generations = generations;
-            self.publish(None)?;
+            self.publish(None, TablesChange::default())?;
             return Ok(SealStep::Worked);
         }
         Ok(SealStep::Idle)
@@ -136,45 +151,128 @@ impl Sealer {
 
     fn seal(&mut self, overlay: &Arc<Overlay>) -> Result<(), StoreError> {
         let started = Instant::now();
-        if self.shared.state.read().sealed.lsn < overlay.last_lsn {
+        let is_new = self.shared.state.read().sealed.lsn < overlay.last_lsn;
+        let mut done = TablesChange::default();
+        if is_new {
             let path = self.tables.path.clone();
-            self.write(overlay)
+            done = self
+                .write(overlay)
                 .map_err(|e| StoreError::redb("seal into", &path, e))?;
         }
-        self.publish(Some(overlay))?;
+        self.publish(Some(overlay), done)?;
         self.sealed_before = self.sealed_last;
         self.sealed_last = overlay.last_lsn;
         let counters = &self.shared.counters;
         Counters::add(&counters.seals, 1);
         counters.sealer_full.store(false, Ordering::Relaxed);
+        self.prune_first = false;
         let per_s = overlay.bytes as f64 / started.elapsed().as_secs_f64().max(1e-6);
         counters
             .seal_bytes_per_s
             .store(per_s as u64, Ordering::Relaxed);
+        // While there is always something to seal, retention still needs to know the oldest blocks.
+        self.read_ahead()?;
         Ok(())
     }
 
-    fn write(&mut self, overlay: &Overlay) -> Result<(), redb::Error> {
+    fn write(&mut self, overlay: &Overlay) -> Result<TablesChange, redb::Error> {
+        let (first, untimed_ms) = {
+            let state = self.shared.state.read();
+            (state.first_seq(), state.sealed.untimed_ms)
+        };
         let mut txn = self.database().begin_write()?;
         txn.set_quick_repair(true);
-        write_requests(&txn, overlay)?;
+        let mut totals = write::Totals::load(&txn)?;
+        let sealed = write::requests(&txn, overlay, first, untimed_ms, &mut totals)?;
         let mut ids: Vec<(([u8; 16], u32), StoredId)> = overlay
             .ids
             .iter()
             .map(|((id, scope), stored)| ((*id.as_bytes(), scope.0), *stored))
             .collect();
         ids.sort_unstable_by_key(|(key, _)| *key);
-        let generations = &mut self.generations;
         if !ids.is_empty() {
-            generations.insert(&txn, &self.shared.keys, &ids)?;
+            let now = Closed {
+                last_seq: overlay.last_seq,
+                store_ms: overlay.times_ms.0,
+            };
+            self.generations
+                .insert(&txn, &self.shared.keys, &ids, now)?;
         }
-        write_rest(&txn, overlay)?;
+        write::replies(&txn, overlay, first, &mut totals)?;
+        write::letters(&txn, overlay, &mut totals)?;
+        // Room is made with what takes it, so that steady work takes no more and more.
+        let pruned = prune::piece(&txn, first, &mut totals)?;
+        write::rest(&txn, overlay, first, &totals)?;
         txn.commit()?;
-        Ok(())
+        Ok(TablesChange { sealed, pruned })
+    }
+
+    /// Removes a piece of what is trimmed; says whether there was any.
+    fn prune(&mut self) -> Result<bool, StoreError> {
+        let (first, sealed) = {
+            let state = self.shared.state.read();
+            (state.first_seq(), state.sealed.clone())
+        };
+        let pruned_seq = &self.shared.counters.pruned_seq;
+        if pruned_seq.load(Ordering::Relaxed) >= first.0 {
+            return Ok(false);
+        }
+        if !sealed.holds_before(first)? {
+            pruned_seq.store(first.0, Ordering::Relaxed);
+            return Ok(false);
+        }
+        drop(sealed);
+        let path = &self.tables.path;
+        let pruned = prune::alone(self.database(), first)
+            .map_err(|e| StoreError::redb("remove what is trimmed from", path, e))?;
+        let sealed = Vec::new();
+        self.publish(None, TablesChange { sealed, pruned })?;
+        Ok(true)
+    }
+
+    /// Drops the oldest table of ids when it is not needed any more; says whether it was.
+    fn drop_generation(&mut self) -> Result<bool, StoreError> {
+        let first = self.shared.state.read().first_seq();
+        let now_ms = self.shared.counters.store_ms.load(Ordering::Relaxed);
+        let horizon_ms = now_ms.checked_sub(self.dedupe_horizon_ms);
+        let is_done = |horizon_ms| self.generations.oldest_is_done(first, horizon_ms);
+        if !horizon_ms.is_some_and(is_done) {
+            return Ok(false);
+        }
+        let mut generations = self.generations.clone();
+        let path = &self.tables.path;
+        prune::generation(self.database(), &mut generations)
+            .map_err(|e| StoreError::redb("drop old ids from", path, e))?;
+        self.generations = generations;
+        self.publish(None, TablesChange::default())?;
+        Ok(true)
+    }
+
+    /// Reads what retention has to know about the oldest blocks; says whether there was any.
+    fn read_ahead(&mut self) -> Result<bool, StoreError> {
+        let (first, sealed) = {
+            let state = self.shared.state.read();
+            (state.first_seq(), state.sealed.clone())
+        };
+        let Some((after, count)) = self.shared.front.lock().wants(first) else {
+            return Ok(false);
+        };
+        // The lock is not held meanwhile, as the writer asks too; nobody else changes the front.
+        match sealed.blocks_after(after, count) {
+            Ok(blocks) => self.shared.front.lock().read(blocks, count),
+            // Whoever asks for these blocks is told; nothing stops for retention's sake.
+            Err(StoreError::Corrupt { .. }) => self.shared.front.lock().give_up(),
+            Err(error) => return Err(error),
+        }
+        Ok(true)
     }
 
     /// Lets readers see the tables as they are now, and takes a sealed overlay away.
-    fn publish(&self, sealed: Option<&Arc<Overlay>>) -> Result<(), StoreError> {
+    fn publish(
+        &self,
+        sealed: Option<&Arc<Overlay>>,
+        change: TablesChange,
+    ) -> Result<(), StoreError> {
         let view = Sealed::open(
             self.database(),
             &self.tables.path,
@@ -182,10 +280,16 @@ impl Sealer {
             self.shared.keys,
         )
         .map_err(|e| StoreError::redb("read", &self.tables.path, e))?;
+        let mut front = self.shared.front.lock();
         let mut state = self.shared.state.write();
         let old_view = std::mem::replace(&mut state.sealed, Arc::new(view));
         let old_overlay = sealed.and_then(|_| state.closed.pop_front());
         drop(state);
+        front.sealed(change.sealed);
+        if let Some(last) = change.pruned {
+            front.removed(last);
+        }
+        drop(front);
         self.shared.gate.open();
         note_size(&self.shared, &self.tables);
         // Freed outside the lock, as that can take a while.
@@ -219,8 +323,16 @@ impl Sealer {
             Generations::load(&database, ids_max)
         })?;
         self.database = Some(database);
-        self.publish(None)
+        self.publish(None, TablesChange::default())
     }
+}
+
+/// What a transaction did to the log's table: blocks at its end, and the last one removed from its
+/// beginning.
+#[derive(Debug, Default)]
+struct TablesChange {
+    sealed: Vec<BlockInfo>,
+    pruned: Option<Seq>,
 }
 
 impl Drop for Sealer {
@@ -237,49 +349,4 @@ fn note_size(shared: &Shared, tables: &TablesFile) {
         let counter = &shared.counters.store_file_bytes;
         counter.store(bytes, Ordering::Relaxed);
     }
-}
-
-fn write_requests(txn: &WriteTransaction, overlay: &Overlay) -> Result<(), redb::Error> {
-    let mut log = txn.open_table(REQUEST_LOG)?;
-    let mut block = BlockBuilder::default();
-    let mut bytes = Vec::new();
-    for group in &overlay.groups {
-        for entry in group.entries_from(group.first_seq) {
-            block.push(&entry);
-            if block.is_full() {
-                let key = block.finish(&mut bytes);
-                log.insert(key, bytes.as_slice())?;
-            }
-        }
-    }
-    if !block.is_empty() {
-        let key = block.finish(&mut bytes);
-        log.insert(key, bytes.as_slice())?;
-    }
-    Ok(())
-}
-
-fn write_rest(txn: &WriteTransaction, overlay: &Overlay) -> Result<(), redb::Error> {
-    let mut offsets = txn.open_table(CONSUMER_OFFSETS)?;
-    for (consumer, offset) in &overlay.offsets {
-        offsets.insert(consumer.as_str(), offset.0)?;
-    }
-    let mut letters = txn.open_table(DEAD_LETTERS)?;
-    let mut keys = txn.open_table(DEAD_LETTER_KEYS)?;
-    for (number, letter) in &overlay.dead_letters {
-        let body = letter.encode_to_vec();
-        let row = [&crc32c::crc32c(&body).to_le_bytes(), body.as_slice()].concat();
-        letters.insert(number, row.as_slice())?;
-        keys.insert((letter.consumer.as_str(), letter.seq), number)?;
-    }
-    let mut metadata = txn.open_table(METADATA)?;
-    metadata.insert(meta::LAST_SEQ, overlay.last_seq.0)?;
-    metadata.insert(meta::SEALED_LSN, overlay.last_lsn.0)?;
-    metadata.insert(meta::STORE_TIME_MS, overlay.times_ms.0)?;
-    metadata.insert(meta::WALL_MS, overlay.times_ms.1)?;
-    if let Some((number, _)) = overlay.dead_letters.last_key_value() {
-        metadata.insert(meta::LAST_DEAD_LETTER, number)?;
-    }
-    protect(&offsets, &mut metadata)?;
-    Ok(())
 }

@@ -1,23 +1,31 @@
 //! `edgebus log` and `edgebus replay`: prints what is stored, page by page.
 //!
+//! In reading order: this module lists; [`get`] one request whole; [`change`] what is done to the
+//! log.
+//!
 //! A page is printed before the next is asked for, so memory is bounded however long the log is,
 //! and a slow reader holds nothing at the server.
 
-use comfy_table::{ColumnConstraint, ContentArrangement, Row as TableRow, Table};
-use edgebus::query::LogQuery;
-use edgebus::{Code, Entry, Refusal, Seq};
+mod change;
+mod get;
 
-use crate::args::{GetOptions, Global, Key, ListOptions, LogCommand, RangeOptions, ReplayOptions};
+use edgebus::query::LogQuery;
+use edgebus::{Entry, Seq};
+
+use crate::args::{Global, ListOptions, LogCommand, RangeOptions, ReplayOptions};
 use crate::error::CliError;
-use crate::output::{self, Output, Row, payload_text};
-use crate::remote::{self, Source};
+use crate::output::{Output, Row, payload_text};
+use crate::remote;
+use crate::source::Source;
+use crate::table;
 use crate::time::{Position, rfc3339};
 
 /// `edgebus log …`.
 pub(crate) fn run(command: LogCommand, global: &Global) -> Result<(), CliError> {
     match command {
         LogCommand::Ls(options) => list(&options, global),
-        LogCommand::Get(options) => get(&options, global),
+        LogCommand::Get(options) => get::run(&options, global),
+        LogCommand::Trim(options) => change::trim(&options, global),
     }
 }
 
@@ -37,6 +45,9 @@ pub(crate) fn replay(options: ReplayOptions, global: &Global) -> Result<(), CliE
         false => Style::Tabs,
     };
     let query = query(Some(options.from), &options.range);
+    if let Some(name) = options.into {
+        return change::replay_into(name, query, global);
+    }
     print_all(query, u64::MAX, style, &options.range, global)
 }
 
@@ -66,6 +77,13 @@ fn query(from: Option<Position>, range: &RangeOptions) -> LogQuery {
     query
 }
 
+fn check(query: &LogQuery) -> Result<(), CliError> {
+    match query.to {
+        Some(to) if to < query.from => Err(CliError::usage("--to is before --from")),
+        _ => Ok(()),
+    }
+}
+
 fn print_all(
     mut query: LogQuery,
     limit: u64,
@@ -73,10 +91,7 @@ fn print_all(
     range: &RangeOptions,
     global: &Global,
 ) -> Result<(), CliError> {
-    let backwards = |to: &Seq| *to < query.from;
-    if query.to.as_ref().is_some_and(backwards) {
-        return Err(CliError::usage("--to is before --from"));
-    }
+    check(&query)?;
     remote::runtime()?.block_on(async {
         let source = Source::open(&range.folder, global).await?;
         let page_requests = query.limit;
@@ -123,76 +138,20 @@ fn print_page(
                 record.topic_str()
             ))
         }),
-        Style::Table => output.line(table(entries, first, output::terminal_width())),
+        Style::Table => output.line(columns(entries, first)),
     }
 }
 
-/// Aligned columns. On a terminal a row takes one line: its payload is cut.
-fn table(entries: &[Entry], header: bool, width: Option<u16>) -> String {
-    let mut table = Table::new();
-    table.load_style(comfy_table::presets::NOTHING);
-    if header {
-        table.set_header(["SEQ", "TIME", "TOPIC", "PAYLOAD"]);
-    }
-    // What cannot be seen need not be laid out.
-    let payload_chars = width.map_or(usize::MAX, usize::from);
-    for entry in entries {
+fn columns(entries: &[Entry], header: bool) -> String {
+    let header = header.then_some(["SEQ", "TIME", "TOPIC", "PAYLOAD"]);
+    let rows = entries.iter().map(|entry| {
         let record = entry.record();
-        let mut payload = payload_text(record.payload_bytes());
-        if let Some((cut, _)) = payload.char_indices().nth(payload_chars) {
-            payload.truncate(cut);
-        }
-        let mut row = TableRow::from([
+        [
             entry.seq().to_string(),
             rfc3339(entry.received_ms()),
             record.topic_str().to_owned(),
-            payload,
-        ]);
-        row.max_height(1);
-        table.add_row(row);
-    }
-    if let Some(width) = width {
-        table.set_content_arrangement(ContentArrangement::Dynamic);
-        table.set_width(width);
-        // The payload takes what the others leave.
-        for column in table.column_iter_mut().take(3) {
-            column.set_constraint(ColumnConstraint::ContentWidth);
-        }
-    }
-    table.trim_fmt()
-}
-
-fn get(options: &GetOptions, global: &Global) -> Result<(), CliError> {
-    let entry = remote::runtime()?.block_on(async {
-        let source = Source::open(&options.folder, global).await?;
-        match options.key {
-            Key::Seq(seq) => source.get(seq).await,
-            Key::Id(id) => source.find(id).await,
-        }
-    })?;
-    let entry = entry.ok_or_else(|| {
-        let what = match options.key {
-            Key::Seq(seq) => format!("seq {seq}"),
-            Key::Id(id) => format!("id {id}"),
-        };
-        Refusal::new(Code::NotFound, format!("no request with {what} is stored"))
-    })?;
-    if global.json {
-        return output::line(&Row::new(&entry)?);
-    }
-    let record = entry.record();
-    let meta = record.meta()?;
-    let mut output = Output::new();
-    let mut fact = |name: &str, value: &str| output.line(format_args!("{name:<11} {value}"));
-    fact("seq", &entry.seq().to_string())?;
-    fact("request id", &record.id().to_string())?;
-    fact("topic", record.topic_str())?;
-    fact("source", &payload_text(meta.source.as_bytes()))?;
-    fact("time", &rfc3339(entry.received_ms()))?;
-    for header in &meta.headers {
-        let value = payload_text(header.value.as_bytes());
-        fact("header", &format!("{}={value}", header.name))?;
-    }
-    fact("payload", &payload_text(record.payload_bytes()))?;
-    output.flush()
+            payload_text(record.payload_bytes()),
+        ]
+    });
+    table::text(header, rows)
 }

@@ -1,0 +1,152 @@
+//! `edgebus sub`: prints notifications as they come, one a line.
+//!
+//! In reading order: this module listens, and listens again when the connection was lost;
+//! [`feed`] where notifications come from; [`printer`] how they look.
+//!
+//! Invariant: what a named subscription prints is acked after it was printed, so it may be
+//! printed twice when the connection or the process is lost in between, and never not at all.
+
+mod feed;
+mod printer;
+
+use std::ops::ControlFlow;
+
+use edgebus::{Client, ClientConfig, ConsumerName, Subscription, TopicPattern};
+
+use crate::args::Global;
+use crate::error::CliError;
+use crate::reconnect::{Backoff, connect_again, may_come_back, say_back, say_lost};
+use crate::remote;
+use feed::{Acks, Came, Feed};
+use printer::Printer;
+
+/// What can be typed.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Goes on until it is interrupted, and connects again when the connection is lost. What is published
+while nobody listens is missed, unless it was published with --persist and --name is given: then it
+waits, and is printed when the name is used again.
+
+Examples:
+  edgebus sub 'prices.*'
+  edgebus sub 'prices.*' 'stock.>' --name shelf-labels --json")]
+pub(crate) struct Options {
+    /// Topics to listen to, for example prices.* or sensors.>
+    #[arg(value_name = "PATTERN", required = true, num_args = 1..)]
+    patterns: Vec<TopicPattern>,
+    /// A name to come back under: what was published with --persist meanwhile waits for it
+    #[arg(long, value_name = "NAME")]
+    name: Option<ConsumerName>,
+    /// End after so many notifications
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+    /// Most notifications that may wait to be printed; more are missed and counted, or with --name
+    /// wait at the server
+    #[arg(long, value_name = "N", default_value_t = 1024,
+          value_parser = clap::value_parser!(u32).range(1..=Subscription::BUFFER_MAX as i64))]
+    buffer: u32,
+    /// The name of this client, for publish --to
+    #[arg(long, value_name = "CLIENT", default_value = remote::CLIENT_NAME,
+          value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    client: String,
+}
+
+/// `edgebus sub …`.
+pub(crate) fn run(options: Options, global: &Global) -> Result<(), CliError> {
+    remote::runtime()?.block_on(async {
+        let interrupted = remote::interrupted();
+        let config = ClientConfig::default().name(options.client.as_str());
+        let mut listener = Listener {
+            printer: Printer::new(options.count, global.json),
+            acks: Acks::default(),
+            client: remote::connect(global, config.clone()).await?,
+            config,
+            options,
+        };
+        let listened = tokio::select! {
+            listened = listener.listen(global) => listened,
+            () = interrupted => Ok(()),
+        };
+        listener.finish().await;
+        listened
+    })
+}
+
+struct Listener {
+    options: Options,
+    config: ClientConfig,
+    client: Client,
+    printer: Printer,
+    acks: Acks,
+}
+
+impl Listener {
+    async fn listen(&mut self, global: &Global) -> Result<(), CliError> {
+        let mut backoff = Backoff::new();
+        let mut told = false;
+        loop {
+            let why = match Feed::open(&self.client, &self.options).await {
+                Ok(mut feed) => {
+                    self.say_ready(std::mem::take(&mut told));
+                    backoff = Backoff::new();
+                    match self.print_all(&mut feed).await? {
+                        ControlFlow::Break(()) => return Ok(()),
+                        ControlFlow::Continue(why) => why,
+                    }
+                }
+                Err(refusal) => Some(refusal),
+            };
+            match why {
+                Some(refusal) if !may_come_back(&refusal) => return Err(refusal.into()),
+                why if !told => say_lost(why.as_ref()),
+                _ => {}
+            }
+            told = true;
+            self.client = connect_again(global, &self.config, &mut backoff).await?;
+        }
+    }
+
+    /// Prints until enough is printed, or until no more comes; then says why.
+    async fn print_all(
+        &mut self,
+        feed: &mut Feed,
+    ) -> Result<ControlFlow<(), Option<edgebus::Refusal>>, CliError> {
+        loop {
+            let enough = match feed.next().await {
+                Came::Live(entry) => self.printer.message(&entry)?,
+                Came::Lease(delivered) => {
+                    let enough = match self.acks.is_known(&delivered) {
+                        true => ControlFlow::Continue(()),
+                        false => self.printer.message(delivered.entry())?,
+                    };
+                    self.acks.ack(delivered);
+                    enough
+                }
+                Came::Lagged(missed) => self.printer.lagged(missed)?,
+                Came::End(why) => return Ok(ControlFlow::Continue(why)),
+            };
+            if enough.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+    }
+
+    fn say_ready(&self, again: bool) {
+        match (again, &self.options.name) {
+            (true, None) => say_back("what was published meanwhile was missed"),
+            (true, Some(_)) => say_back("nothing that was stored is missed"),
+            (false, _) => {
+                let patterns = self.options.patterns.iter().map(TopicPattern::as_str);
+                let patterns = patterns.collect::<Vec<_>>().join(" ");
+                eprintln!("edgebus: listening to {patterns}");
+            }
+        }
+    }
+
+    /// What was printed is acked, as far as that can be.
+    async fn finish(&mut self) {
+        if self.options.name.is_some() {
+            self.acks.finish(&self.client).await;
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Workers, and which of them is next.
+//!
+//! Invariant: `credit` is the sum of what the workers may still get.
+
+use super::super::places::{Place, Places};
+
+/// Somebody who takes messages.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Worker {
+    pub(super) id: u64,
+    pub(super) place: Place,
+    /// How many messages more it takes.
+    pub(super) credit: u32,
+}
+
+/// The workers of one consumer.
+#[derive(Debug, Default)]
+pub(super) struct Workers {
+    all: Vec<Worker>,
+    /// Who is asked first the next time.
+    turn: usize,
+    credit: u64,
+}
+
+impl Workers {
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// How many messages they take together.
+    pub(super) fn credit(&self) -> u64 {
+        self.credit
+    }
+
+    pub(super) fn add(&mut self, worker: Worker) {
+        self.remove(worker.id);
+        self.credit += u64::from(worker.credit);
+        self.all.push(worker);
+    }
+
+    pub(super) fn remove(&mut self, id: u64) -> Option<Worker> {
+        let at = self.all.iter().position(|worker| worker.id == id)?;
+        let worker = self.all.remove(at);
+        self.credit -= u64::from(worker.credit);
+        if self.turn > at {
+            self.turn -= 1;
+        }
+        Some(worker)
+    }
+
+    pub(super) fn add_credit(&mut self, id: u64, credit: u32) {
+        if let Some(worker) = self.all.iter_mut().find(|worker| worker.id == id) {
+            let before = worker.credit;
+            worker.credit = before.saturating_add(credit);
+            self.credit += u64::from(worker.credit - before);
+        }
+    }
+
+    /// Those who take a message.
+    pub(super) fn ready(&self) -> impl Iterator<Item = &Worker> {
+        self.all.iter().filter(|worker| worker.credit > 0)
+    }
+
+    /// Whether somebody could get a message that is no suspect.
+    pub(super) fn any_open(&self, places: &Places) -> bool {
+        self.credit > 0 && self.ready().any(|worker| places.is_open(worker.place))
+    }
+
+    /// Whether somebody could get a suspect.
+    pub(super) fn any_idle(&self, places: &Places) -> bool {
+        self.credit > 0 && self.ready().any(|worker| places.is_idle(worker.place))
+    }
+
+    /// Takes one credit from whose turn it is.
+    pub(super) fn take(&mut self, places: &Places, suspect: bool) -> Option<Worker> {
+        if self.credit == 0 {
+            return None;
+        }
+        let count = self.all.len();
+        for step in 0..count {
+            let at = (self.turn + step) % count;
+            let worker = &mut self.all[at];
+            let fits = if suspect {
+                places.is_idle(worker.place)
+            } else {
+                places.is_open(worker.place)
+            };
+            if worker.credit > 0 && fits {
+                worker.credit -= 1;
+                self.credit -= 1;
+                self.turn = (at + 1) % count;
+                return Some(*worker);
+            }
+        }
+        None
+    }
+}

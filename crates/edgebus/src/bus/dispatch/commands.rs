@@ -1,0 +1,479 @@
+//! What workers and operators ask of the consumers.
+
+use edgebus_core::admin::{ConsumerInfo, Position};
+use edgebus_core::consumer::{
+    ConsumerConfig, ConsumerMode, LeaseToken, Left, Place, Settlement, Start,
+};
+use edgebus_core::{Code, ConsumerName, Refusal, Seq};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{CONSUMERS_MAX, Dispatch, Release, Worker, moment, no_such};
+use crate::clock::Now;
+use crate::delivery::WorkerEvent;
+use crate::store::{RequestStore, StageError};
+
+/// A worker that wants to work.
+#[derive(Clone, Debug)]
+pub(crate) struct OpenWorker {
+    /// For which consumer.
+    pub(crate) consumer: ConsumerName,
+    /// Makes it if it is not there; else it must be set up that way.
+    pub(crate) config: Option<ConsumerConfig>,
+    /// Messages it may be given at once.
+    pub(crate) credit: u32,
+    /// Leases it still holds from an earlier connection.
+    pub(crate) held: Vec<LeaseToken>,
+    /// Where it runs.
+    pub(crate) place: Place,
+}
+
+/// A worker that was taken on.
+#[derive(Debug)]
+pub(in crate::bus) struct OpenedWorker {
+    pub(in crate::bus) id: u64,
+    pub(in crate::bus) kept: Vec<LeaseToken>,
+    pub(in crate::bus) deliveries: mpsc::UnboundedReceiver<WorkerEvent>,
+    pub(in crate::bus) done: Opening,
+}
+
+/// Tells who wants to work: the worker's number, the leases it kept, and what it will be given.
+pub(in crate::bus) type Opening = oneshot::Sender<Result<Opened, Refusal>>;
+type Opened = (u64, Vec<LeaseToken>, mpsc::UnboundedReceiver<WorkerEvent>);
+
+/// A question about consumers, answered from what is on disk.
+#[derive(Debug)]
+pub(in crate::bus) enum Question {
+    All(oneshot::Sender<Vec<ConsumerInfo>>),
+    One(ConsumerName, oneshot::Sender<Result<ConsumerInfo, Refusal>>),
+}
+
+/// A change that an operator wants.
+#[derive(Debug)]
+pub(in crate::bus) enum Change {
+    /// Make a consumer, or set it up anew. The position is that of its start.
+    Put(ConsumerName, ConsumerConfig, Begin),
+    Pause(ConsumerName, bool),
+    Remove(ConsumerName),
+    /// Everything up to here is done.
+    Reset(ConsumerName, Seq),
+    /// Makes the name if it is new.
+    SetOffset(ConsumerName, Seq),
+    Settle(ConsumerName, LeaseToken, Settlement),
+    Trim(Seq),
+    Again(ConsumerName, Vec<(Seq, Seq)>),
+}
+
+/// Where a new consumer begins, once times were looked up.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::bus) enum Begin {
+    /// Behind the last message.
+    New,
+    /// With this one.
+    At(Seq),
+}
+
+type Done = oneshot::Sender<Result<(), Refusal>>;
+
+impl Dispatch {
+    /// Takes a worker on.
+    pub(in crate::bus) fn open(
+        &mut self,
+        store: &mut RequestStore,
+        open: OpenWorker,
+        begin: Begin,
+        done: Opening,
+        now: Now,
+    ) {
+        let ready = match &open.config {
+            None if self.slots.contains_key(&open.consumer) => Ok(()),
+            None => Err(no_such(&open.consumer)),
+            Some(config) => match store.ledgers().get(&open.consumer).map(|l| l.config()) {
+                Some(Some(there)) => same_work(&open.consumer, there, config),
+                _ => self.make(store, &open.consumer, config, begin, now),
+            },
+        };
+        if let Err(refusal) = ready {
+            return drop(done.send(Err(refusal)));
+        }
+        let (to, deliveries) = mpsc::unbounded_channel();
+        let (id, kept) = self.attach(store, &open, to, now);
+        self.release(Release::Opened(OpenedWorker {
+            id,
+            kept,
+            deliveries,
+            done,
+        }));
+    }
+
+    pub(super) fn attach(
+        &mut self,
+        store: &mut RequestStore,
+        open: &OpenWorker,
+        to: mpsc::UnboundedSender<WorkerEvent>,
+        now: Now,
+    ) -> (u64, Vec<LeaseToken>) {
+        self.next_worker += 1;
+        let id = self.next_worker;
+        let worker = Worker {
+            consumer: open.consumer.clone(),
+            to,
+            ready: Vec::new(),
+        };
+        self.workers.insert(id, worker);
+        let moment = moment(store, now);
+        let (place, credit) = (open.place, open.credit);
+        let held = open.held.as_slice();
+        let kept = self.drive(store, &open.consumer, |machine, ledger, places, _| {
+            machine.attach(ledger, places, id, place, credit, held, moment)
+        });
+        (id, kept.unwrap_or_default())
+    }
+
+    /// A worker takes more.
+    pub(in crate::bus) fn credit(&mut self, worker: u64, credit: u32) {
+        if let Some(name) = self.workers.get(&worker).map(|worker| &worker.consumer)
+            && let Some(slot) = self.slots.get_mut(name)
+        {
+            slot.machine.add_credit(worker, credit);
+        }
+    }
+
+    /// A worker is gone.
+    pub(in crate::bus) fn detach(
+        &mut self,
+        store: &mut RequestStore,
+        worker: u64,
+        left: Left,
+        now: Now,
+    ) {
+        let Some(gone) = self.workers.remove(&worker) else {
+            return;
+        };
+        let moment = moment(store, now);
+        self.drive(store, &gone.consumer, |machine, ledger, places, out| {
+            machine.detach(ledger, places, worker, left, moment, out);
+        });
+    }
+
+    /// A worker says what became of messages.
+    pub(in crate::bus) fn settle(
+        &mut self,
+        store: &mut RequestStore,
+        consumer: &ConsumerName,
+        items: Vec<(LeaseToken, Settlement)>,
+        done: Option<oneshot::Sender<Vec<Result<(), Refusal>>>>,
+        now: Now,
+    ) {
+        let moment = moment(store, now);
+        let count = items.len();
+        let outcomes = self.drive(store, consumer, |machine, ledger, places, out| {
+            items
+                .into_iter()
+                .map(|(token, settlement)| {
+                    machine.settle(ledger, places, token, settlement, moment, out)
+                })
+                .collect::<Vec<_>>()
+        });
+        if let Some(done) = done {
+            let outcomes = outcomes.unwrap_or_else(|| vec![Err(no_such(consumer)); count]);
+            self.release(Release::Settled(done, outcomes));
+        }
+    }
+
+    /// Answers a question once all before it is on disk.
+    pub(in crate::bus) fn ask(&mut self, question: Question) {
+        self.release(Release::Look(question));
+    }
+
+    pub(super) fn answer(&self, store: &RequestStore, question: Question) {
+        match question {
+            Question::All(to) => {
+                let names = self.slots.keys();
+                let infos = names.filter_map(|name| self.info(store, name).ok());
+                drop(to.send(infos.collect()));
+            }
+            Question::One(name, to) => drop(to.send(self.info(store, &name))),
+        }
+    }
+
+    /// Does what an operator wants. Everything decided before must be staged.
+    pub(in crate::bus) fn change(
+        &mut self,
+        store: &mut RequestStore,
+        change: Change,
+        done: Done,
+        now: Now,
+    ) {
+        let changed = self.try_change(store, change, now);
+        self.release(Release::Told(done, changed));
+    }
+
+    fn try_change(
+        &mut self,
+        store: &mut RequestStore,
+        change: Change,
+        now: Now,
+    ) -> Result<(), Refusal> {
+        match change {
+            Change::Put(name, config, begin) => {
+                match store.ledgers().get(&name).map(|ledger| ledger.config()) {
+                    Some(Some(there)) => {
+                        same_work(&name, there, &config)?;
+                        store.stage_put(&name, config, Seq(0)).map_err(refusal)
+                    }
+                    _ => self.make(store, &name, &config, begin, now),
+                }
+            }
+            Change::Pause(name, paused) => self.change_one(store, &name, |machine, ledger, out| {
+                machine.pause(ledger, paused, out);
+            }),
+            Change::Remove(name) => self.remove(store, &name, now),
+            Change::Reset(name, offset) => self.reset(store, &name, offset),
+            Change::SetOffset(name, offset) if self.slots.contains_key(&name) => {
+                self.reset(store, &name, offset)
+            }
+            Change::SetOffset(name, offset) => {
+                self.check_room()?;
+                store.stage_offset(&name, offset).map_err(refusal)?;
+                self.add_slot(store, &name, now);
+                Ok(())
+            }
+            Change::Settle(name, token, settlement) => {
+                let moment = moment(store, now);
+                let settled = self.drive(store, &name, |machine, ledger, places, out| {
+                    machine.settle(ledger, places, token, settlement, moment, out)
+                });
+                settled.unwrap_or_else(|| Err(no_such(&name)))
+            }
+            Change::Trim(before) => {
+                self.trim_to(store, before);
+                Ok(())
+            }
+            Change::Again(name, ranges) => self.change_one(store, &name, |machine, ledger, out| {
+                machine.again(ledger, ranges, out);
+            }),
+        }
+    }
+
+    fn reset(
+        &mut self,
+        store: &mut RequestStore,
+        name: &ConsumerName,
+        offset: Seq,
+    ) -> Result<(), Refusal> {
+        self.forget_page(name);
+        let done = self.drive(store, name, |machine, ledger, places, out| {
+            machine.reset(ledger, places, offset, out);
+        });
+        done.ok_or_else(|| no_such(name))
+    }
+
+    fn change_one(
+        &mut self,
+        store: &mut RequestStore,
+        name: &ConsumerName,
+        call: impl FnOnce(
+            &mut edgebus_core::consumer::Consumer,
+            &mut edgebus_core::consumer::Ledger,
+            &mut Vec<edgebus_core::consumer::Output>,
+        ),
+    ) -> Result<(), Refusal> {
+        let done = self.drive(store, name, |machine, ledger, _, out| {
+            call(machine, ledger, out);
+        });
+        done.ok_or_else(|| no_such(name))
+    }
+
+    /// Makes a consumer.
+    fn make(
+        &mut self,
+        store: &mut RequestStore,
+        name: &ConsumerName,
+        config: &ConsumerConfig,
+        begin: Begin,
+        now: Now,
+    ) -> Result<(), Refusal> {
+        config.check()?;
+        self.check_room()?;
+        self.check_overlap(store, name, config)?;
+        let offset = match (begin, config.start) {
+            (_, Start::New) | (Begin::New, _) => store.staged_seq(),
+            (Begin::At(seq), _) => Seq(seq.0.max(store.first_seq().0).saturating_sub(1)),
+        };
+        store
+            .stage_put(name, config.clone(), offset)
+            .map_err(refusal)?;
+        // One that had an offset only has a machine already.
+        if !self.slots.contains_key(name) {
+            self.add_slot(store, name, now);
+        }
+        tracing::info!(consumer = %name, "a consumer was made");
+        Ok(())
+    }
+
+    fn check_room(&self) -> Result<(), Refusal> {
+        if self.slots.len() < CONSUMERS_MAX {
+            return Ok(());
+        }
+        let message =
+            format!("there are {CONSUMERS_MAX} consumers, which is as many as may be: remove one");
+        Err(Refusal::new(Code::Busy, message))
+    }
+
+    /// A request has one responder, so that it has one reply.
+    fn check_overlap(
+        &self,
+        store: &RequestStore,
+        name: &ConsumerName,
+        config: &ConsumerConfig,
+    ) -> Result<(), Refusal> {
+        if config.mode != ConsumerMode::Responder {
+            return Ok(());
+        }
+        for (other, ledger) in store.ledgers() {
+            let Some(theirs) = ledger.config() else {
+                continue;
+            };
+            if other == name || theirs.mode != ConsumerMode::Responder || theirs.kind != config.kind
+            {
+                continue;
+            }
+            let both = config.patterns.iter().find(|ours| {
+                let mut patterns = theirs.patterns.iter();
+                patterns.any(|pattern| pattern.overlaps(ours))
+            });
+            if let Some(pattern) = both {
+                let message = format!(
+                    "responder {other} selects some of the topics of {pattern}, and a request has one responder: \
+                     work for {other}, make a listener, or remove {other}"
+                );
+                return Err(Refusal::new(Code::ResponderOverlap, message));
+            }
+        }
+        Ok(())
+    }
+
+    fn remove(
+        &mut self,
+        store: &mut RequestStore,
+        name: &ConsumerName,
+        now: Now,
+    ) -> Result<(), Refusal> {
+        if !self.slots.contains_key(name) {
+            return Err(no_such(name));
+        }
+        let working = self.workers.iter();
+        let working: Vec<u64> = working
+            .filter(|(_, worker)| worker.consumer == *name)
+            .map(|(id, _)| *id)
+            .collect();
+        for worker in working {
+            let refusal =
+                Refusal::new(Code::NoSuchConsumer, format!("consumer {name} was removed"));
+            self.end_worker(worker, refusal);
+            // What it decided for the leases is deleted with it, in this group or the next.
+            self.detach(store, worker, Left::Closed, now);
+        }
+        store.stage_delete(name).map_err(refusal)?;
+        self.slots.remove(name);
+        Ok(())
+    }
+
+    /// A request is moved to the dead letters by hand. Everything decided before must be staged.
+    pub(in crate::bus) fn move_to_dead_letter(
+        &mut self,
+        store: &mut RequestStore,
+        (seq, consumer, reason): (Seq, &ConsumerName, &str),
+        done: oneshot::Sender<Result<bool, Refusal>>,
+        now: Now,
+    ) {
+        let staged = store.stage_dead_letter(seq, consumer, reason, now);
+        match staged.map_err(|error| Refusal::from(&error)) {
+            Ok(Ok(new)) => self.release(Release::Moved(done, new)),
+            Ok(Err(error)) => drop(done.send(Err(refusal(error)))),
+            Err(refusal) => drop(done.send(Err(refusal))),
+        }
+    }
+
+    /// Dead letters are tried again by the consumers they failed for.
+    pub(in crate::bus) fn requeue(
+        &mut self,
+        store: &mut RequestStore,
+        letters: Vec<(u64, ConsumerName, Seq)>,
+        done: oneshot::Sender<Result<u64, Refusal>>,
+    ) {
+        let mut count = 0;
+        for (number, name, seq) in letters {
+            let requeued = self.drive(store, &name, |machine, ledger, _, out| {
+                machine.requeue(ledger, seq, number, out);
+            });
+            if requeued.is_some() {
+                self.letter_requeued(number);
+                count += 1;
+            }
+        }
+        self.release(Release::Counted(done, count));
+    }
+
+    /// Dead letters are thrown away.
+    pub(in crate::bus) fn remove_letters(
+        &mut self,
+        store: &mut RequestStore,
+        letters: Vec<(u64, ConsumerName, Seq)>,
+        done: oneshot::Sender<Result<u64, Refusal>>,
+    ) {
+        let count = letters.len() as u64;
+        for (number, name, seq) in &letters {
+            let requeued = store.ledgers().get(name).and_then(|l| l.requeued(*seq));
+            if requeued == Some(*number) {
+                self.drive(store, name, |machine, ledger, places, out| {
+                    machine.gone(ledger, places, *seq, out);
+                });
+            }
+        }
+        self.letters_removed(letters.into_iter().map(|(number, ..)| number).collect());
+        self.release(Release::Counted(done, count));
+    }
+}
+
+/// Whether a consumer that is there does what is asked for.
+fn same_work(
+    name: &ConsumerName,
+    there: &ConsumerConfig,
+    wanted: &ConsumerConfig,
+) -> Result<(), Refusal> {
+    let same = there.mode == wanted.mode
+        && there.kind == wanted.kind
+        && there.patterns == wanted.patterns
+        && there.target == wanted.target;
+    if same {
+        return Ok(());
+    }
+    let patterns: Vec<&str> = there.patterns.iter().map(|p| p.as_str()).collect();
+    let message = format!(
+        "consumer {name} is there and is a {:?} of {:?} messages on {}: use another name, or remove it",
+        there.mode,
+        there.kind,
+        patterns.join(", ")
+    );
+    Err(Refusal::new(Code::ConsumerExists, message))
+}
+
+pub(super) fn refusal(error: StageError) -> Refusal {
+    match error {
+        StageError::Refused(refusal) => refusal,
+        StageError::GroupFull => {
+            Refusal::new(Code::Busy, "too much waits to be written: try again").retry_after_ms(10)
+        }
+    }
+}
+
+/// Where a consumer begins, if that can be said without looking at the log.
+pub(in crate::bus) fn begin(start: Start) -> Result<Begin, Position> {
+    match start {
+        Start::New => Ok(Begin::New),
+        Start::Seq(seq) => Ok(Begin::At(seq)),
+        Start::TimeMs(ms) => Err(Position::TimeMs(ms)),
+        _ => Ok(Begin::At(Seq(0))),
+    }
+}

@@ -1,0 +1,264 @@
+//! What consumers are offered: from memory where it is there, else from the feeder.
+
+use edgebus_core::consumer::Offer;
+use edgebus_core::query::LogQuery;
+use edgebus_core::{ConsumerName, Entry, Seq};
+
+use super::{Dispatch, moment};
+use crate::bus::feeder::{Fed, Job};
+use crate::clock::Now;
+use crate::store::{RequestStore, TailRead};
+
+/// Messages and bytes looked at in one go, so that one consumer does not hold up the others.
+const SCAN_MESSAGES: usize = 512;
+const SCAN_BYTES: usize = 1024 * 1024;
+/// Messages of one page, and of one load, from the tables.
+const PAGE_MESSAGES: usize = 1024;
+const LOAD_MESSAGES: usize = 256;
+/// How long a consumer rests whose messages cannot be read.
+const UNREADABLE_S: u64 = 30;
+
+impl Dispatch {
+    /// Offers every consumer what it can take. Says whether to come back at once.
+    pub(in crate::bus) fn feed(&mut self, store: &mut RequestStore, now: Now) -> bool {
+        let names: Vec<_> = self.slots.keys().cloned().collect();
+        let mut more = false;
+        for name in names {
+            if self.rests(&name, now) {
+                continue;
+            }
+            self.feed_due(store, &name, now);
+            more |= self.scan(store, &name, now);
+        }
+        more
+    }
+
+    fn rests(&mut self, name: &ConsumerName, now: Now) -> bool {
+        let Some(slot) = self.slots.get_mut(name) else {
+            return true;
+        };
+        if slot
+            .unreadable_until
+            .is_some_and(|until| now.monotonic < until)
+        {
+            return true;
+        }
+        slot.unreadable_until = None;
+        false
+    }
+
+    /// Retries, suspects, requeued and replayed messages.
+    fn feed_due(&mut self, store: &mut RequestStore, name: &ConsumerName, now: Now) {
+        let moment = moment(store, now);
+        let due = self.drive(store, name, |machine, ledger, places, _| {
+            machine.due(ledger, places, moment, LOAD_MESSAGES)
+        });
+        let mut wanted = Vec::new();
+        for (seq, letter) in due.unwrap_or_default() {
+            let near = match letter {
+                Some(_) => None,
+                None => in_memory(store, seq),
+            };
+            match near {
+                Some(entry) => drop(self.offer(store, name, &entry, now)),
+                None => wanted.push((seq, letter)),
+            }
+        }
+        if let Some(slot) = self.slots.get_mut(name) {
+            wanted.retain(|(seq, _)| slot.loading.insert(*seq));
+            if !wanted.is_empty() {
+                self.jobs.push(Job::Load {
+                    consumer: name.clone(),
+                    ticket: slot.born,
+                    wanted,
+                });
+            }
+        }
+    }
+
+    /// Goes on where the consumer stands. Says whether there is more to look at at once.
+    fn scan(&mut self, store: &mut RequestStore, name: &ConsumerName, now: Now) -> bool {
+        let mut looked = 0;
+        loop {
+            let (Some(slot), Some(ledger)) = (self.slots.get_mut(name), store.ledgers().get(name))
+            else {
+                return false;
+            };
+            let Some(from) = slot.machine.scan_from(ledger) else {
+                return false;
+            };
+            if looked >= SCAN_MESSAGES {
+                return true;
+            }
+            while slot.page.front().is_some_and(|entry| entry.seq() < from) {
+                slot.page.pop_front();
+            }
+            if let Some(entry) = slot.page.front().cloned() {
+                if entry.seq() > from {
+                    slot.machine.passed(Seq(entry.seq().0 - 1));
+                }
+                looked += 1;
+                if self.offer(store, name, &entry, now) == Offer::NoRoom {
+                    return false;
+                }
+                continue;
+            }
+            if from <= slot.page_upto {
+                slot.machine.passed(slot.page_upto);
+                continue;
+            }
+            if slot.page_ticket.is_some() {
+                return false;
+            }
+            match store.tail_from(from, SCAN_MESSAGES, SCAN_BYTES) {
+                TailRead::End => return false,
+                TailRead::InTables => {
+                    self.ask_page(store, name, from);
+                    return false;
+                }
+                TailRead::Entries(entries) => {
+                    if entries.is_empty() {
+                        return false;
+                    }
+                    for entry in entries {
+                        looked += 1;
+                        if self.offer(store, name, &entry, now) == Offer::NoRoom {
+                            return false;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn ask_page(&mut self, store: &RequestStore, name: &ConsumerName, from: Seq) {
+        self.next_ticket += 1;
+        let ticket = self.next_ticket;
+        let config = store.ledgers().get(name).and_then(|ledger| ledger.config());
+        let (Some(slot), Some(config)) = (self.slots.get_mut(name), config) else {
+            return;
+        };
+        slot.page_ticket = Some(ticket);
+        let mut query = LogQuery::from(from);
+        query.topics = config.patterns.clone();
+        query.kind = Some(config.kind);
+        query.limit = PAGE_MESSAGES;
+        query.page_bytes = SCAN_BYTES;
+        self.jobs.push(Job::Page {
+            consumer: name.clone(),
+            ticket,
+            query,
+        });
+    }
+
+    /// What was read does not count any more.
+    pub(super) fn forget_page(&mut self, name: &ConsumerName) {
+        if let Some(slot) = self.slots.get_mut(name) {
+            slot.page.clear();
+            slot.page_upto = Seq(0);
+            slot.page_ticket = None;
+        }
+    }
+
+    fn offer(
+        &mut self,
+        store: &mut RequestStore,
+        name: &ConsumerName,
+        entry: &Entry,
+        now: Now,
+    ) -> Offer {
+        let moment = moment(store, now);
+        let offered = self.drive(store, name, |machine, ledger, places, out| {
+            machine.offer(ledger, places, entry, moment, out)
+        });
+        offered.unwrap_or(Offer::NoRoom)
+    }
+
+    /// Takes up what the feeder found.
+    pub(in crate::bus) fn fed(&mut self, store: &mut RequestStore, fed: Fed, now: Now) {
+        match fed {
+            Fed::Page {
+                consumer,
+                ticket,
+                entries,
+                upto,
+            } => {
+                if let Some(slot) = self.slots.get_mut(&consumer)
+                    && slot.page_ticket == Some(ticket)
+                {
+                    slot.page_ticket = None;
+                    slot.page = entries.into();
+                    slot.page_upto = upto;
+                }
+            }
+            Fed::Loaded {
+                consumer,
+                ticket,
+                found,
+            } => self.loaded(store, &consumer, ticket, found, now),
+            Fed::Answer { seq, answer } => {
+                if let Some(answer) = answer {
+                    self.waiters.answer(seq, &answer);
+                }
+            }
+            Fed::Failed {
+                consumer,
+                ticket,
+                error,
+            } => self.failed(consumer.as_ref(), ticket, &error, now),
+        }
+    }
+
+    fn loaded(
+        &mut self,
+        store: &mut RequestStore,
+        name: &ConsumerName,
+        born: u64,
+        found: Vec<(Seq, Option<Entry>)>,
+        now: Now,
+    ) {
+        match self.slots.get_mut(name) {
+            Some(slot) if slot.born == born => {
+                for (seq, _) in &found {
+                    slot.loading.remove(seq);
+                }
+            }
+            _ => return,
+        }
+        for (seq, entry) in found {
+            match entry {
+                // One that finds no room is asked for again.
+                Some(entry) => drop(self.offer(store, name, &entry, now)),
+                None => drop(self.drive(store, name, |machine, ledger, places, out| {
+                    machine.gone(ledger, places, seq, out);
+                })),
+            }
+        }
+    }
+
+    fn failed(
+        &mut self,
+        name: Option<&ConsumerName>,
+        ticket: u64,
+        error: &crate::store::StoreError,
+        now: Now,
+    ) {
+        let Some((name, slot)) = name.and_then(|name| Some((name, self.slots.get_mut(name)?)))
+        else {
+            tracing::error!(%error, "the outcome of a request cannot be read");
+            return;
+        };
+        tracing::error!(consumer = %name, %error, "a consumer's messages cannot be read; it rests");
+        slot.page_ticket = slot.page_ticket.filter(|asked| *asked != ticket);
+        slot.loading.clear();
+        slot.unreadable_until = Some(now.monotonic + std::time::Duration::from_secs(UNREADABLE_S));
+    }
+}
+
+/// A message that is in memory still.
+fn in_memory(store: &RequestStore, seq: Seq) -> Option<Entry> {
+    match store.tail_from(seq, 1, 1) {
+        TailRead::Entries(entries) => entries.into_iter().next().filter(|e| e.seq() == seq),
+        _ => None,
+    }
+}

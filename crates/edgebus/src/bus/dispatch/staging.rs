@@ -1,0 +1,320 @@
+//! What was decided on its way to the journal, and what is told once it is there.
+//!
+//! Decisions wait here in order. The engine stages them into its group as long as they fit; what is
+//! to be told follows its reason and is released after the sync. Neighbouring changes of one
+//! consumer become one operation.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use edgebus_core::admin::Delivery;
+use edgebus_core::consumer::{
+    Answer, AttemptError, ConsumerOp, DeadLetterCode, Output, PauseReason, Reply,
+};
+use edgebus_core::{ConsumerName, Refusal, Seq};
+use prost::Message as _;
+use tokio::sync::oneshot;
+
+use super::Dispatch;
+use crate::clock::Now;
+use crate::store::{NewLetter, RequestStore, StageError};
+
+/// Something that waits for its turn.
+#[derive(Debug)]
+enum Item {
+    Change(ConsumerName, ConsumerOp, Vec<u64>),
+    Letter(ConsumerName, Box<Letter>),
+    Requeued(u64),
+    LettersRemoved(Vec<u64>),
+    Trim(Seq),
+    Release(Release),
+}
+
+/// A message that failed for good; its bytes are found when it is staged.
+#[derive(Debug)]
+struct Letter {
+    seq: Seq,
+    number: Option<u64>,
+    code: DeadLetterCode,
+    reason: String,
+    attempts: Vec<AttemptError>,
+}
+
+/// Something to tell once all before it is on disk.
+#[derive(Debug)]
+pub(in crate::bus) enum Release {
+    /// A message for a worker.
+    Deliver(u64, Delivery),
+    /// The outcome of an operation.
+    Told(oneshot::Sender<Result<(), Refusal>>, Result<(), Refusal>),
+    /// The outcomes of settlements.
+    Settled(
+        oneshot::Sender<Vec<Result<(), Refusal>>>,
+        Vec<Result<(), Refusal>>,
+    ),
+    /// How many things were done.
+    Counted(oneshot::Sender<Result<u64, Refusal>>, u64),
+    /// A new dead letter, or none.
+    Moved(oneshot::Sender<Result<bool, Refusal>>, bool),
+    /// A request's reply.
+    Completed(Seq, Bytes),
+    /// A request failed for good.
+    Failed(ConsumerName, Seq, String),
+    /// Requests below are gone.
+    Trimmed(Seq),
+    /// A worker may begin.
+    Opened(super::commands::OpenedWorker),
+    /// Whether a consumer's questions can be answered now.
+    Look(super::commands::Question),
+    /// Messages that were fetched one time and are done.
+    Fetched(
+        oneshot::Sender<Result<Vec<Delivery>, Refusal>>,
+        Vec<Delivery>,
+    ),
+}
+
+/// What waits to be staged.
+#[derive(Debug, Default)]
+pub(super) struct Staging {
+    items: VecDeque<Item>,
+}
+
+impl Staging {
+    pub(super) fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    fn push_change(&mut self, name: &ConsumerName, op: ConsumerOp, closed: Vec<u64>) {
+        for item in self.items.iter_mut().rev().take(JOIN_OVER) {
+            match item {
+                Item::Change(other, last, all) if other == name => match join(last, op) {
+                    None => return all.extend(closed),
+                    Some(op) => {
+                        self.items.push_back(Item::Change(name.clone(), op, closed));
+                        return;
+                    }
+                },
+                // Told later anyway, so a change may join one before it.
+                Item::Release(Release::Deliver(..)) => {}
+                _ => break,
+            }
+        }
+        self.items.push_back(Item::Change(name.clone(), op, closed));
+    }
+}
+
+/// Deliveries looked over to find the change before them.
+const JOIN_OVER: usize = 2;
+/// Messages that one joined operation may be about.
+const JOINED_MAX: usize = 4096;
+
+/// Adds a change to the one before it; gives it back when they are not of a kind.
+fn join(last: &mut ConsumerOp, op: ConsumerOp) -> Option<ConsumerOp> {
+    match (last, op) {
+        (ConsumerOp::Attempts(all), ConsumerOp::Attempts(more)) if all.len() < JOINED_MAX => {
+            all.extend(more);
+            None
+        }
+        (ConsumerOp::Failed(all), ConsumerOp::Failed(more)) if all.len() < JOINED_MAX => {
+            all.extend(more);
+            None
+        }
+        (ConsumerOp::Done(all), ConsumerOp::Done(more)) if all.len() < JOINED_MAX => {
+            for range in more {
+                match all.last_mut() {
+                    Some(last) if last.1.next() == range.0 => last.1 = range.1,
+                    // Ranges of one operation ascend.
+                    Some(last) if range.0 <= last.1 => return Some(ConsumerOp::Done(vec![range])),
+                    _ => all.push(range),
+                }
+            }
+            None
+        }
+        (_, op) => Some(op),
+    }
+}
+
+impl Dispatch {
+    /// Takes up what a machine decided.
+    pub(super) fn take_up(&mut self, name: &ConsumerName, out: &mut Vec<Output>) {
+        for output in out.drain(..) {
+            match output {
+                // Goes with the dead letter that comes next, in one piece.
+                Output::Change {
+                    op: ConsumerOp::DeadLettered { .. },
+                    ..
+                } => {}
+                Output::Change { op, closed } => {
+                    let reply = match &op {
+                        ConsumerOp::Completed { seq, reply } => Some((*seq, reply.clone())),
+                        _ => None,
+                    };
+                    self.staging.push_change(name, op, closed);
+                    if let Some((seq, reply)) = reply {
+                        self.figures.replies += 1;
+                        self.release(Release::Completed(seq, reply));
+                    }
+                }
+                Output::DeadLetter {
+                    seq,
+                    number,
+                    code,
+                    reason,
+                    attempts,
+                } => {
+                    self.figures.expired += u64::from(code == DeadLetterCode::Expired);
+                    tracing::warn!(consumer = %name, %seq, %code, %reason, "a message became a dead letter");
+                    let letter = Letter {
+                        seq,
+                        number,
+                        code,
+                        reason: reason.clone(),
+                        attempts,
+                    };
+                    self.staging
+                        .items
+                        .push_back(Item::Letter(name.clone(), Box::new(letter)));
+                    self.release(Release::Failed(name.clone(), seq, reason));
+                }
+                Output::Deliver {
+                    worker,
+                    token,
+                    attempt,
+                    entry,
+                } => self.release(Release::Deliver(
+                    worker,
+                    Delivery {
+                        token,
+                        attempt,
+                        entry,
+                    },
+                )),
+                Output::Paused { reason } => tell_paused(name, reason),
+                Output::Resumed => tracing::info!(consumer = %name, "a consumer goes on"),
+            }
+        }
+    }
+
+    pub(super) fn release(&mut self, release: Release) {
+        self.staging.items.push_back(Item::Release(release));
+    }
+}
+
+impl Dispatch {
+    pub(super) fn letter_requeued(&mut self, number: u64) {
+        self.staging.items.push_back(Item::Requeued(number));
+    }
+
+    pub(super) fn letters_removed(&mut self, numbers: Vec<u64>) {
+        self.staging.items.push_back(Item::LettersRemoved(numbers));
+    }
+
+    pub(super) fn trim(&mut self, before: Seq) {
+        self.staging.items.push_back(Item::Trim(before));
+    }
+
+    /// Stages what waits, in order, until the group is full. What is to be told is added to
+    /// `releases` behind its reason.
+    ///
+    /// # Errors
+    /// [`StageError::GroupFull`]: commit, then call again. A refusal: the store has stopped.
+    pub(in crate::bus) fn stage(
+        &mut self,
+        store: &mut RequestStore,
+        releases: &mut Vec<Release>,
+        now: Now,
+    ) -> Result<(), StageError> {
+        while let Some(item) = self.staging.items.pop_front() {
+            let staged = match &item {
+                Item::Change(name, op, closed) => store.stage_change(name, op, closed),
+                Item::Letter(name, letter) => stage_letter(store, name, letter, now),
+                Item::Requeued(number) => store.stage_requeued(*number),
+                Item::LettersRemoved(numbers) => store.stage_letters_removed(numbers),
+                Item::Trim(before) => store.stage_trim(*before),
+                Item::Release(_) => Ok(()),
+            };
+            if let Err(error) = staged {
+                self.staging.items.push_front(item);
+                return Err(error);
+            }
+            if let Item::Release(release) = item {
+                releases.push(release);
+            }
+        }
+        Ok(())
+    }
+
+    /// What was decided will never be journaled, as the store has stopped; what was to be told of
+    /// it is given back.
+    pub(in crate::bus) fn give_up(&mut self, releases: &mut Vec<Release>) {
+        releases.extend(self.staging.items.drain(..).filter_map(|item| match item {
+            Item::Release(release) => Some(release),
+            _ => None,
+        }));
+    }
+}
+
+fn stage_letter(
+    store: &mut RequestStore,
+    name: &ConsumerName,
+    letter: &Letter,
+    now: Now,
+) -> Result<(), StageError> {
+    let found = match letter.number {
+        None => store.get_by_seq(letter.seq),
+        Some(number) => store.reader().dead_letter(number).and_then(|row| {
+            let entry = row.map(|row| row.entry()).transpose();
+            Ok(entry?)
+        }),
+    };
+    let entry = match found {
+        Ok(Some(entry)) => entry,
+        Ok(None) => {
+            tracing::warn!(consumer = %name, seq = %letter.seq, "a dead letter was trimmed before it was kept");
+            return stage_without_row(store, name, letter.seq);
+        }
+        Err(error) => {
+            tracing::error!(consumer = %name, seq = %letter.seq, %error, "a dead letter cannot be kept");
+            return stage_without_row(store, name, letter.seq);
+        }
+    };
+    let new = NewLetter {
+        consumer: name,
+        entry: &entry,
+        number: letter.number,
+        code: letter.code,
+        reason: &letter.reason,
+        attempts: letter.attempts.clone(),
+    };
+    store.stage_letter(new, now).map(drop)
+}
+
+/// A message whose bytes are gone is done with all the same.
+fn stage_without_row(
+    store: &mut RequestStore,
+    name: &ConsumerName,
+    seq: Seq,
+) -> Result<(), StageError> {
+    store.stage_change(name, &ConsumerOp::DeadLettered { seq }, &[])
+}
+
+fn tell_paused(name: &ConsumerName, reason: PauseReason) {
+    match reason {
+        PauseReason::Operator => tracing::info!(consumer = %name, "a consumer was paused"),
+        PauseReason::Breaker => {
+            tracing::warn!(consumer = %name, "a consumer pauses, as most of its last messages failed");
+        }
+        PauseReason::DeadLettersFull => {
+            tracing::warn!(consumer = %name, "a consumer pauses, as there is no room for more dead letters");
+        }
+        PauseReason::Bounded => {
+            tracing::warn!(consumer = %name, "a consumer takes nothing new, as too many messages wait for another attempt");
+        }
+    }
+}
+
+/// What a requester is told about a reply that is on disk.
+pub(super) fn answer_of(reply: Bytes) -> Answer {
+    // The bytes were encoded by this process or checked when they were read.
+    Answer::Reply(Reply::decode(reply).unwrap_or_default())
+}

@@ -1,0 +1,101 @@
+//! What workers, waiters and operators are told, once its reason is on disk.
+
+use edgebus_core::consumer::{Answer, ConsumerMode};
+
+use super::staging::answer_of;
+use super::{Dispatch, Release};
+use crate::delivery::WorkerEvent;
+use crate::store::RequestStore;
+
+impl Dispatch {
+    /// Tells everything whose reason is on disk, in order.
+    pub(in crate::bus) fn tell(&mut self, store: &RequestStore, releases: &mut Vec<Release>) {
+        let mut filled = Vec::new();
+        for release in releases.drain(..) {
+            match release {
+                Release::Deliver(worker, delivery) => {
+                    if let Some(to) = self.workers.get_mut(&worker) {
+                        if to.ready.is_empty() {
+                            filled.push(worker);
+                        }
+                        to.ready.push(delivery);
+                    }
+                }
+                // Whoever asked may have gone, here and below.
+                Release::Told(done, told) => drop(done.send(told)),
+                Release::Settled(done, outcomes) => drop(done.send(outcomes)),
+                Release::Counted(done, count) => drop(done.send(Ok(count))),
+                Release::Moved(done, new) => drop(done.send(Ok(new))),
+                Release::Fetched(done, got) => drop(done.send(Ok(got))),
+                Release::Completed(seq, reply) => {
+                    if self.waiters.contains(seq) {
+                        self.waiters.answer(seq, &answer_of(reply));
+                    }
+                }
+                Release::Failed(name, seq, reason) => {
+                    let config = store.ledgers().get(&name).and_then(|l| l.config());
+                    let responds = config.is_some_and(|c| c.mode == ConsumerMode::Responder);
+                    if responds && self.waiters.contains(seq) {
+                        self.waiters.answer(seq, &Answer::DeadLettered { reason });
+                    }
+                }
+                Release::Trimmed(first) => self.waiters.trimmed(first),
+                Release::Opened(opened) => self.tell_opened(opened),
+                Release::Look(question) => self.answer(store, question),
+            }
+        }
+        for worker in filled {
+            self.hand_over(worker);
+        }
+    }
+
+    /// Gives a worker what is ready for it.
+    fn hand_over(&mut self, id: u64) {
+        let Some(worker) = self.workers.get_mut(&id) else {
+            return;
+        };
+        let mut ready = std::mem::take(&mut worker.ready);
+        if !self.pulled(id, &mut ready)
+            && let Some(worker) = self.workers.get(&id)
+        {
+            // One that is gone says so by a command of its own.
+            let _ = worker.to.send(WorkerEvent::Deliveries(ready));
+        }
+    }
+
+    fn tell_opened(&mut self, opened: super::commands::OpenedWorker) {
+        let id = opened.id;
+        let told = opened.done.send(Ok((id, opened.kept, opened.deliveries)));
+        if told.is_err() {
+            // Nobody will ever say that this worker is gone.
+            self.orphans.push(id);
+        }
+    }
+
+    /// The store has stopped: nobody knows what became of what was decided.
+    pub(in crate::bus) fn tell_unknown(
+        &mut self,
+        releases: &mut Vec<Release>,
+        refusal: &edgebus_core::Refusal,
+    ) {
+        for release in releases.drain(..) {
+            match release {
+                Release::Told(done, _) => drop(done.send(Err(refusal.clone()))),
+                Release::Settled(done, outcomes) => {
+                    drop(done.send(vec![Err(refusal.clone()); outcomes.len()]));
+                }
+                Release::Counted(done, _) => drop(done.send(Err(refusal.clone()))),
+                Release::Moved(done, _) => drop(done.send(Err(refusal.clone()))),
+                Release::Fetched(done, _) => drop(done.send(Err(refusal.clone()))),
+                Release::Opened(opened) => drop(opened.done.send(Err(refusal.clone()))),
+                _ => {}
+            }
+        }
+        let workers: Vec<u64> = self.workers.keys().copied().collect();
+        for worker in workers {
+            self.end_worker(worker, refusal.clone());
+        }
+        self.workers.clear();
+        self.hub.end();
+    }
+}

@@ -1,0 +1,244 @@
+//! The feeder: reads for the engine what is in the tables only, on a thread of its own.
+//!
+//! The engine asks for pages, single messages and answers; what was found comes back through the
+//! queue like any other command. The engine itself never waits for the disk to be read.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use edgebus_core::consumer::Answer;
+use edgebus_core::query::{LogPage, LogQuery};
+use edgebus_core::{ConsumerName, Entry, Seq};
+use parking_lot::{Condvar, Mutex};
+
+use super::queue::{Command, Queue};
+use crate::store::{StoreError, StoreReader};
+
+/// Something to be read.
+#[derive(Debug)]
+pub(super) enum Job {
+    /// What a consumer selects from some point on.
+    Page {
+        consumer: ConsumerName,
+        /// Comes back with the answer, so that one of an earlier life is known.
+        ticket: u64,
+        query: LogQuery,
+    },
+    /// Single messages, by sequence number or out of a dead letter.
+    Load {
+        consumer: ConsumerName,
+        ticket: u64,
+        wanted: Vec<(Seq, Option<u64>)>,
+    },
+    /// How a request that was stored before ended.
+    Answer {
+        seq: Seq,
+        responders: Arc<[ConsumerName]>,
+    },
+}
+
+/// What was found.
+#[derive(Debug)]
+pub(super) enum Fed {
+    Page {
+        consumer: ConsumerName,
+        ticket: u64,
+        entries: Vec<Entry>,
+        /// Everything up to here was looked at.
+        upto: Seq,
+    },
+    Loaded {
+        consumer: ConsumerName,
+        ticket: u64,
+        found: Vec<(Seq, Option<Entry>)>,
+    },
+    Answer {
+        seq: Seq,
+        answer: Option<Answer>,
+    },
+    /// Reading failed: a consumer cannot go on over damaged bytes.
+    Failed {
+        consumer: Option<ConsumerName>,
+        ticket: u64,
+        error: StoreError,
+    },
+}
+
+/// Jobs on their way to the feeder. Bounded by the engine: one page and one load a consumer.
+#[derive(Debug, Default)]
+pub(super) struct Jobs {
+    state: Mutex<State>,
+    wake: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    jobs: VecDeque<Job>,
+    stopping: bool,
+}
+
+impl Jobs {
+    pub(super) fn push(&self, job: Job) {
+        self.state.lock().jobs.push_back(job);
+        self.wake.notify_one();
+    }
+
+    /// Ends the feeder's thread.
+    pub(super) fn stop(&self) {
+        self.state.lock().stopping = true;
+        self.wake.notify_one();
+    }
+
+    /// Sleeps until there is a job; `false` when the end has come.
+    fn wait(&self) -> bool {
+        let mut state = self.state.lock();
+        let nothing = |state: &mut State| state.jobs.is_empty() && !state.stopping;
+        self.wake.wait_while(&mut state, nothing);
+        !state.stopping
+    }
+}
+
+/// Reads what the engine asks for.
+#[derive(Debug)]
+pub struct Feeder {
+    jobs: Arc<Jobs>,
+    queue: Arc<Queue>,
+    reader: StoreReader,
+}
+
+impl Feeder {
+    pub(super) fn new(jobs: Arc<Jobs>, queue: Arc<Queue>, reader: StoreReader) -> Self {
+        Self {
+            jobs,
+            queue,
+            reader,
+        }
+    }
+
+    /// Does one job, if there is one; says whether there was.
+    pub fn step(&mut self) -> bool {
+        let job = self.jobs.state.lock().jobs.pop_front();
+        let Some(job) = job else { return false };
+        let fed = self.read(job);
+        self.queue.command(Command::Fed(fed));
+        true
+    }
+
+    /// Sleeps until there is a job; `false` when the end has come.
+    pub(super) fn wait(&self) -> bool {
+        self.jobs.wait()
+    }
+
+    fn read(&self, job: Job) -> Fed {
+        match job {
+            Job::Page {
+                consumer,
+                ticket,
+                query,
+            } => {
+                // What the page does not reach is looked at next time.
+                let last = self.reader.last_seq();
+                match self.reader.read_log(&query) {
+                    Ok(page) => Fed::Page {
+                        consumer,
+                        ticket,
+                        upto: looked_at(&page, last),
+                        entries: page.entries,
+                    },
+                    Err(error) => Fed::Failed {
+                        consumer: Some(consumer),
+                        ticket,
+                        error,
+                    },
+                }
+            }
+            Job::Load {
+                consumer,
+                ticket,
+                wanted,
+            } => match self.load(&wanted) {
+                Ok(found) => Fed::Loaded {
+                    consumer,
+                    ticket,
+                    found,
+                },
+                Err(error) => Fed::Failed {
+                    consumer: Some(consumer),
+                    ticket,
+                    error,
+                },
+            },
+            Job::Answer { seq, responders } => match self.answer(seq, &responders) {
+                Ok(answer) => Fed::Answer { seq, answer },
+                Err(error) => Fed::Failed {
+                    consumer: None,
+                    ticket: seq.0,
+                    error,
+                },
+            },
+        }
+    }
+
+    fn load(&self, wanted: &[(Seq, Option<u64>)]) -> Result<Vec<(Seq, Option<Entry>)>, StoreError> {
+        let mut found = Vec::with_capacity(wanted.len());
+        let mut page: Vec<Entry> = Vec::new();
+        for (seq, letter) in wanted {
+            let entry = match letter {
+                Some(number) => match self.reader.dead_letter(*number)? {
+                    Some(letter) => Some(letter.entry()?),
+                    None => None,
+                },
+                None => {
+                    if page.binary_search_by_key(seq, Entry::seq).is_err() {
+                        // Neighbours are often wanted next and are in the same block.
+                        let mut query = LogQuery::from(*seq);
+                        query.limit = wanted.len();
+                        page = self.reader.read_log(&query)?.entries;
+                    }
+                    let at = page.binary_search_by_key(seq, Entry::seq);
+                    at.ok().map(|at| page[at].clone())
+                }
+            };
+            found.push((*seq, entry));
+        }
+        Ok(found)
+    }
+
+    fn answer(&self, seq: Seq, responders: &[ConsumerName]) -> Result<Option<Answer>, StoreError> {
+        find_answer(&self.reader, seq, responders)
+    }
+}
+
+/// Up to where a page was looked for, when the log had ended with `last`.
+fn looked_at(page: &LogPage, last: Seq) -> Seq {
+    match page.next {
+        Some(next) => Seq(next.0 - 1),
+        None => page
+            .entries
+            .last()
+            .map_or(last, |entry| entry.seq().max(last)),
+    }
+}
+
+/// How a request ended, as far as the store knows.
+pub(super) fn find_answer(
+    reader: &StoreReader,
+    seq: Seq,
+    responders: &[ConsumerName],
+) -> Result<Option<Answer>, StoreError> {
+    if let Some(reply) = reader.reply(seq)? {
+        return Ok(Some(Answer::Reply(reply)));
+    }
+    for responder in responders {
+        if let Some(number) = reader.dead_letter_of(responder.as_str(), seq)?
+            && let Some(letter) = reader.dead_letter(number)?
+            && !letter.is_requeued()
+        {
+            return Ok(Some(Answer::DeadLettered {
+                reason: letter.reason,
+            }));
+        }
+    }
+    let trimmed = seq < reader.first_seq();
+    Ok(trimmed.then_some(Answer::Expired))
+}

@@ -1,0 +1,124 @@
+//! A worker's way back to the engine.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use edgebus_core::consumer::{LeaseToken, Left, Settlement};
+use edgebus_core::{Code, ConsumerName, Refusal};
+use tokio::sync::{mpsc, oneshot};
+
+use super::lane::engine_gone;
+use super::queue::{Command, Queue};
+use crate::delivery::{BoxFuture, Settle, WorkerEvent};
+
+/// A worker that was taken on, and what comes to it.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    /// Leases from an earlier connection that are still good.
+    pub(crate) kept: Vec<LeaseToken>,
+    /// What it is given; bounded by its credit.
+    pub(crate) events: mpsc::UnboundedReceiver<WorkerEvent>,
+    /// Its way back.
+    pub(crate) handle: WorkerHandle,
+}
+
+/// Speaks for a worker. Cheap to clone; once the last one is dropped, the worker is taken for
+/// lost.
+#[derive(Clone, Debug)]
+pub(crate) struct WorkerHandle(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    queue: Arc<Queue>,
+    consumer: ConsumerName,
+    worker: u64,
+    left: AtomicBool,
+}
+
+impl WorkerHandle {
+    pub(super) fn new(queue: Arc<Queue>, consumer: ConsumerName, worker: u64) -> Self {
+        Self(Arc::new(Inner {
+            queue,
+            consumer,
+            worker,
+            left: AtomicBool::new(false),
+        }))
+    }
+
+    /// Says what became of messages. The future waits for the disk; dropping it changes nothing.
+    pub(crate) fn settle_all(
+        &self,
+        items: Vec<(LeaseToken, Settlement)>,
+    ) -> impl Future<Output = Vec<Result<(), Refusal>>> + use<> {
+        let count = items.len();
+        let (done, outcomes) = oneshot::channel();
+        self.say(items, Some(done));
+        async move {
+            let gone = |_| vec![Err(engine_gone()); count];
+            outcomes.await.unwrap_or_else(gone)
+        }
+    }
+
+    /// The connection to the worker is lost: it may come back for its leases.
+    pub(crate) fn lost(&self) {
+        self.0.leave(Left::Lost);
+    }
+
+    fn say(
+        &self,
+        items: Vec<(LeaseToken, Settlement)>,
+        done: Option<oneshot::Sender<Vec<Result<(), Refusal>>>>,
+    ) {
+        self.0.queue.command(Command::Settle {
+            consumer: self.0.consumer.clone(),
+            items,
+            done,
+        });
+    }
+}
+
+impl Inner {
+    fn leave(&self, left: Left) {
+        if !self.left.swap(true, Ordering::AcqRel) {
+            self.queue.command(Command::Detach {
+                worker: self.worker,
+                left,
+            });
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.leave(Left::Lost);
+    }
+}
+
+impl Settle for WorkerHandle {
+    fn settle(&self, token: LeaseToken, settlement: Settlement) {
+        self.say(vec![(token, settlement)], None);
+    }
+
+    fn settle_wait(
+        &self,
+        token: LeaseToken,
+        settlement: Settlement,
+    ) -> BoxFuture<Result<(), Refusal>> {
+        let outcomes = self.settle_all(vec![(token, settlement)]);
+        Box::pin(async move {
+            let nothing = || Refusal::new(Code::Unknown, "the engine did not answer");
+            outcomes.await.pop().unwrap_or_else(|| Err(nothing()))
+        })
+    }
+
+    fn credit(&self, messages: u32) {
+        self.0.queue.command(Command::Credit {
+            worker: self.0.worker,
+            credit: messages,
+        });
+    }
+
+    fn close(&self) {
+        self.0.leave(Left::Closed);
+    }
+}

@@ -1,0 +1,152 @@
+//! Streams of messages and notifications, and calls for operators.
+
+use std::sync::Arc;
+
+use edgebus_core::admin::{Admin, Managed};
+use edgebus_core::consumer::LeaseToken;
+use edgebus_core::stream::{Consume, Open, Subscribe};
+use edgebus_core::{Code, ConsumerName, Refusal, TopicPattern};
+use tokio::sync::mpsc;
+
+use super::Client;
+use super::state::StreamEnd;
+use super::stream::Stream;
+use crate::delivery::{
+    ConsumeConfig, Handled, Handler, Incoming, Messages, Notifications, Subscription, admin,
+    notifications, run,
+};
+
+impl Client {
+    /// Works for a consumer, message by message.
+    ///
+    /// A lost connection ends the stream; what was being worked on then is kept for this worker
+    /// for a while (5 seconds, unless the server says otherwise), and given to others after that.
+    /// To go on, connect again and name what is still held:
+    ///
+    /// ```no_run
+    /// # use edgebus::{Client, ConsumeConfig, Delivered, Refusal};
+    /// # async fn example(again: Client, config: ConsumeConfig, working_on: Vec<Delivered>)
+    /// # -> Result<(), Refusal> {
+    /// let tokens: Vec<_> = working_on.iter().map(|message| message.token()).collect();
+    /// let messages = again.consumer(config.held(tokens)).await?;
+    /// for message in working_on {
+    ///     // Settled over the new connection; nobody else was given what it kept.
+    ///     messages.adopt(message).ack();
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Code::NoSuchConsumer`] when there is none and no configuration is given,
+    /// [`Code::ConsumerExists`], [`Code::ResponderOverlap`] and others.
+    pub async fn consumer(&self, config: ConsumeConfig) -> Result<Messages, Refusal> {
+        let credit = config.credit_or_default();
+        let mut consume = Consume::new(config.consumer, credit);
+        consume.config = config.config;
+        consume.held = config.held;
+        let (events, receiver) = mpsc::unbounded_channel();
+        let open = Open::Consume(consume);
+        let (stream, kept) = self.open_stream(open, StreamEnd::Worker(events)).await?;
+        Ok(Messages::new(Arc::new(stream), receiver, credit, kept))
+    }
+
+    /// Runs a function on each message of a consumer of requests that match a pattern; so many at
+    /// a time as the configuration says. The consumer is made as a responder, unless the
+    /// configuration says how.
+    ///
+    /// What the function returns is what becomes of the message: a [`edgebus_core::consumer::Reply`] or
+    /// `()` is done, an error is tried again, as is a panic; [`Handled`] says everything.
+    ///
+    /// ```no_run
+    /// # async fn example(client: edgebus::Client) -> Result<(), edgebus::Refusal> {
+    /// use edgebus::ConsumeConfig;
+    /// use edgebus::consumer::Reply;
+    ///
+    /// let config = ConsumeConfig::new("prices".parse()?).concurrency(8);
+    /// let handler = client
+    ///     .handle("prices.ask".parse()?, config, |request| async move {
+    ///         Reply::new(format!("{:?} cost 2.49", request.payload()))
+    ///     })
+    ///     .await?;
+    /// // ...
+    /// handler.stop().await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Client::consumer`].
+    pub async fn handle<H, F>(
+        &self,
+        pattern: TopicPattern,
+        config: ConsumeConfig,
+        handler: H,
+    ) -> Result<Handler, Refusal>
+    where
+        H: Fn(Incoming) -> F + Send + Sync + 'static,
+        F: Future + Send + 'static,
+        F::Output: Into<Handled>,
+    {
+        let config = config.for_handler(pattern);
+        let concurrency = config.concurrency;
+        let messages = self.consumer(config).await?;
+        Ok(run(messages, concurrency, handler))
+    }
+
+    /// Listens to notifications from now on, as this client.
+    ///
+    /// # Errors
+    /// Why not.
+    pub async fn subscribe(&self, subscription: Subscription) -> Result<Notifications, Refusal> {
+        let buffer = subscription.buffer.clamp(1, Subscription::BUFFER_MAX);
+        let (notifier, notifications) = notifications(buffer);
+        let open = Open::Subscribe(Subscribe {
+            patterns: subscription.patterns,
+            buffer: buffer as u32,
+        });
+        let (stream, _) = self
+            .open_stream(open, StreamEnd::Subscriber(notifier))
+            .await?;
+        Ok(notifications.holding(Box::new(stream)))
+    }
+
+    /// Listens to stored notifications under a name: what comes while nobody listens waits, and
+    /// is told when the name is used again. What is handed over is done.
+    ///
+    /// # Errors
+    /// As [`Client::consumer`].
+    pub async fn subscribe_named(
+        &self,
+        name: ConsumerName,
+        subscription: Subscription,
+    ) -> Result<Notifications, Refusal> {
+        let config = subscription.client(&*self.name).as_consumer(name)?;
+        Ok(Notifications::of(self.consumer(config).await?))
+    }
+
+    /// Asks what operators ask. The methods below do so with the right types.
+    ///
+    /// # Errors
+    /// Why not; [`Code::Unknown`] when it may have been done.
+    pub async fn admin(&self, admin: Admin) -> Result<Managed, Refusal> {
+        self.connection.manage(&admin).await
+    }
+
+    async fn open_stream(
+        &self,
+        open: Open,
+        end: StreamEnd,
+    ) -> Result<(Stream, Vec<LeaseToken>), Refusal> {
+        open.check()?;
+        let (number, opened) = self.connection.open_stream(&open, end)?;
+        // From here on it is closed again, should nobody wait for it any more.
+        let stream = Stream::new(self.connection.clone(), number, self.limits);
+        let kept = opened
+            .await
+            .unwrap_or_else(|_| Err(Refusal::new(Code::Disconnected, "the connection was lost")))?;
+        Ok((stream, kept))
+    }
+}
+
+admin::admin_calls!(Client);

@@ -1,0 +1,113 @@
+//! Requests whose replies are waited for, and notifications.
+
+use bytes::Bytes;
+use edgebus_core::{Code, Kind, Message, Receipt, Refusal, Topic};
+
+use super::Client;
+use crate::delivery::{RequestError, Response};
+use crate::error::SendError;
+use crate::ids::new_request_id;
+
+impl Client {
+    /// Stores a request under a new version 7 id and waits until it is done.
+    ///
+    /// Waits as long as it takes: put a timeout around it where that is too long. The request is
+    /// stored all the same and goes on; to be able to ask again for its reply, use
+    /// [`Client::request_message`] with an id of your own.
+    ///
+    /// ```no_run
+    /// # async fn example(client: edgebus::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let response = client.request("prices.ask", "apples").await?;
+    /// println!("{:?}, seq {}", response.reply.payload, response.receipt.seq);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`RequestError`]: refused, failed for good, or nobody is left to tell.
+    pub async fn request<T>(
+        &self,
+        topic: T,
+        payload: impl Into<Bytes>,
+    ) -> Result<Response, RequestError>
+    where
+        T: TryInto<Topic>,
+        Refusal: From<T::Error>,
+    {
+        let id = new_request_id();
+        let topic = topic
+            .try_into()
+            .map_err(|e| SendError::new(id, Refusal::from(e)))?;
+        self.request_message(Message::new(id, topic, payload)).await
+    }
+
+    /// Stores a request under the id it has and waits until it is done. Asked again with the same
+    /// id, at any time and over any connection, it is not run again and brings the same reply.
+    ///
+    /// The window bounds it until it is stored, not while its reply is waited for. A future that
+    /// is dropped gives up waiting; the request goes on.
+    ///
+    /// # Errors
+    /// [`RequestError`]: refused, failed for good, or nobody is left to tell.
+    pub async fn request_message(&self, message: Message) -> Result<Response, RequestError> {
+        let id = message.id;
+        let failed = |refusal| SendError::new(id, refusal);
+        let record = self.encode(message).map_err(failed)?;
+        let permit = self.permits(1).await;
+        let (receipt, reply) = self
+            .connection
+            .request(id, record, permit)
+            .map_err(failed)?;
+        let receipt = receipt.await?;
+        match reply.await {
+            Ok(Ok(answer)) => RequestError::from_answer(receipt, Some(answer)),
+            Ok(Err(refusal)) => Err(RequestError::lost(id, refusal.message)),
+            Err(_) => Err(RequestError::lost(id, "the connection was lost")),
+        }
+    }
+
+    /// Tells everyone who listens now; says how many subscribers that were. Nothing is stored.
+    ///
+    /// # Errors
+    /// Why not; [`Code::Unknown`] when it may have been told.
+    pub async fn publish<T>(&self, topic: T, payload: impl Into<Bytes>) -> Result<u64, Refusal>
+    where
+        T: TryInto<Topic>,
+        Refusal: From<T::Error>,
+    {
+        let message = Message::new(new_request_id(), topic.try_into()?, payload);
+        self.publish_message(message).await
+    }
+
+    /// As [`Client::publish`], for a message with headers, or with a target that alone is to hear
+    /// of it.
+    ///
+    /// # Errors
+    /// Why not; [`Code::Unknown`] when it may have been told.
+    pub async fn publish_message(&self, message: Message) -> Result<u64, Refusal> {
+        let record = self.encode(message.kind(Kind::Notification))?;
+        let permit = self.permits(1).await;
+        self.connection.publish(record, permit).await
+    }
+
+    /// Tells one client, if it listens now; says to how many subscriptions of it.
+    ///
+    /// # Errors
+    /// Why not; [`Code::Unknown`] when it may have been told.
+    pub async fn send_to_client(&self, client: &str, message: Message) -> Result<u64, Refusal> {
+        if client.is_empty() {
+            let nobody = "a message for a client needs its name";
+            return Err(Refusal::new(Code::BadConfig, nobody));
+        }
+        self.publish_message(message.target(client)).await
+    }
+
+    /// Stores a notification, and tells everyone who listens now and every named subscription,
+    /// whenever it comes back. On the server's disk when this returns.
+    ///
+    /// # Errors
+    /// [`SendError`]: refused, or unknown.
+    pub async fn publish_persisted(&self, message: Message) -> Result<Receipt, SendError> {
+        self.send_message(message.kind(Kind::Notification)).await
+    }
+}

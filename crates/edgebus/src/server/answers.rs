@@ -1,0 +1,167 @@
+//! Replies that a connection's client waits for.
+//!
+//! Tens of thousands of requests may be waited for, and each reply may be as large as a request.
+//! What comes while the client does not read is kept up to [`READY_BYTES`]; of the rest
+//! only the place is kept, and the reply is read again from the store when its turn comes.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use edgebus_core::consumer::{Answer, Reply};
+use edgebus_core::wire::Frame;
+use edgebus_core::wire::stream::WireAnswer;
+use edgebus_core::{Code, Refusal, Seq};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use crate::bus::MessageBus;
+
+/// Bytes of replies that may wait to be written.
+const READY_BYTES: usize = 1024 * 1024;
+/// Bytes of replies that are written at a time.
+const WRITE_BYTES: usize = 256 * 1024;
+
+/// Replies that are waited for, and those that came.
+#[derive(Debug, Default)]
+pub(super) struct Answers {
+    waiting: FuturesUnordered<Waiting>,
+    ready: VecDeque<Ready>,
+    ready_bytes: usize,
+}
+
+/// A request that was stored and is not answered.
+#[derive(Debug)]
+struct Waiting {
+    tag: u64,
+    seq: Seq,
+    answer: oneshot::Receiver<Answer>,
+    /// Its place among those that may wait.
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+/// A request that is answered.
+#[derive(Debug)]
+struct Ready {
+    tag: u64,
+    seq: Seq,
+    answer: Kept,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+#[derive(Debug)]
+enum Kept {
+    Whole(Answer),
+    /// A reply that is to be read again.
+    InStore,
+    /// Nobody is left to answer.
+    Nobody,
+}
+
+impl Future for Waiting {
+    type Output = Ready;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Ready> {
+        let answer = ready!(Pin::new(&mut self.answer).poll(cx));
+        Poll::Ready(Ready {
+            tag: self.tag,
+            seq: self.seq,
+            answer: answer.map_or(Kept::Nobody, Kept::Whole),
+            _permit: self.permit.take(),
+        })
+    }
+}
+
+impl Answers {
+    /// Waits for the answer to a request whose receipt is told before.
+    pub(super) fn wait_for(
+        &mut self,
+        tag: u64,
+        seq: Seq,
+        answer: oneshot::Receiver<Answer>,
+        permit: OwnedSemaphorePermit,
+    ) {
+        self.waiting.push(Waiting {
+            tag,
+            seq,
+            answer,
+            permit: Some(permit),
+        });
+    }
+
+    /// Whether something is there to be written.
+    pub(super) fn is_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// Takes in the next answer; never done while nothing is waited for. Cancel-safe.
+    pub(super) async fn take_in(&mut self) {
+        let Some(mut ready) = self.waiting.next().await else {
+            return std::future::pending().await;
+        };
+        if let Kept::Whole(Answer::Reply(reply)) = &ready.answer {
+            let bytes = size_of(reply);
+            if self.ready_bytes + bytes > READY_BYTES && !self.ready.is_empty() {
+                ready.answer = Kept::InStore;
+            } else {
+                self.ready_bytes += bytes;
+            }
+        }
+        self.ready.push_back(ready);
+    }
+
+    /// Frames of answers that came, as many as are written at a time. Not cancel-safe.
+    pub(super) async fn frames(&mut self, bus: &MessageBus) -> Vec<Frame> {
+        let mut frames = Vec::new();
+        let mut bytes = 0;
+        while bytes < WRITE_BYTES
+            && let Some(ready) = self.ready.pop_front()
+        {
+            let tag = ready.tag;
+            let answer = match ready.answer {
+                Kept::Whole(answer) => {
+                    if let Answer::Reply(reply) = &answer {
+                        self.ready_bytes -= size_of(reply);
+                    }
+                    Ok(answer)
+                }
+                Kept::InStore => reread(bus, ready.seq).await,
+                Kept::Nobody => Err(Refusal::new(
+                    Code::ShuttingDown,
+                    "the bus has stopped: ask again after the restart",
+                )),
+            };
+            frames.push(match answer {
+                Ok(answer) => {
+                    if let Answer::Reply(reply) = &answer {
+                        bytes += size_of(reply);
+                    }
+                    let answer = WireAnswer::from(&answer);
+                    Frame::Answer { tag, answer }
+                }
+                Err(refusal) => Frame::Error { tag, refusal },
+            });
+        }
+        frames
+    }
+}
+
+/// What a reply takes, about.
+fn size_of(reply: &Reply) -> usize {
+    let headers = reply.headers.iter();
+    reply.payload.len() + headers.map(|h| h.name.len() + h.value.len()).sum::<usize>()
+}
+
+/// The reply to a request that was answered a moment ago; it may be trimmed since.
+async fn reread(bus: &MessageBus, seq: Seq) -> Result<Answer, Refusal> {
+    let reader = bus.reader();
+    match tokio::task::spawn_blocking(move || reader.reply(seq)).await {
+        Ok(Ok(reply)) => Ok(reply.map_or(Answer::Expired, Answer::Reply)),
+        Ok(Err(error)) => Err(Refusal::from(&error)),
+        Err(_) => {
+            let failed = "reading the reply failed: see the server's log";
+            Err(Refusal::new(Code::Corrupt, failed))
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Clients in the server's own process: the same API and the same rules as over the network,
+//! without encoding frames.
+
+use std::sync::Arc;
+
+use edgebus_core::{Code, Refusal};
+
+use super::{BESIDE_PAYLOAD_BYTES, Peer, ServerConfig, ServerHandle, Shared, serve};
+use crate::bus::MessageBus;
+use crate::client::{Client, ClientConfig, ConnectError};
+use crate::transport::pair;
+
+impl ServerHandle {
+    /// A client of this server within the same process. It counts as a connection and ends with
+    /// the server.
+    ///
+    /// # Errors
+    /// [`ConnectError`] when the server is stopping, or has as many connections as it takes.
+    pub async fn connect(&self, config: ClientConfig) -> Result<Client, ConnectError> {
+        if *self.shared.stopping.borrow() {
+            return Err(stopping());
+        }
+        let Some(place) = self.shared.take_place() else {
+            let full = "the server has as many connections as it takes: try again";
+            let refusal = Refusal::new(Code::TooManyConnections, full).retry_after_ms(1000);
+            return Err(ConnectError::Refused(refusal));
+        };
+        connect(self.shared.clone(), config, place).await
+    }
+}
+
+impl MessageBus {
+    /// A client of this bus within the same process, for what is written against [`Client`].
+    ///
+    /// # Errors
+    /// [`ConnectError`] when the bus is shutting down.
+    pub async fn client(&self, config: ClientConfig) -> Result<Client, ConnectError> {
+        if self.is_stopping() {
+            return Err(stopping());
+        }
+        let config_of_server = ServerConfig {
+            // Frames are not encoded, so what the store takes is the only limit.
+            frame_bytes_max: self.record_limits().payload_bytes_max + BESIDE_PAYLOAD_BYTES,
+            ..ServerConfig::default()
+        };
+        connect(Shared::new(self.clone(), config_of_server), config, ()).await
+    }
+}
+
+/// Connects; what is held is let go when the connection has ended.
+async fn connect(
+    shared: Arc<Shared>,
+    config: ClientConfig,
+    held: impl Send + 'static,
+) -> Result<Client, ConnectError> {
+    let (server, client) = pair();
+    tokio::spawn(async move {
+        serve(&shared, server.0, server.1, Peer::SameProcess).await;
+        drop(held);
+    });
+    Client::over(client.0, client.1, config).await
+}
+
+fn stopping() -> ConnectError {
+    let refusal = Refusal::new(Code::ShuttingDown, "the server is shutting down");
+    ConnectError::Refused(refusal.retry_after_ms(1000))
+}

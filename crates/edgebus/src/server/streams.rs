@@ -1,0 +1,411 @@
+//! A connection's streams: workers of consumers, and live subscriptions.
+//!
+//! Each stream has a task that carries what comes from the bus to the connection's writer, which
+//! takes it as the client reads. So what a slow client holds back is bounded: the engine is given
+//! the client's credit in slices, no more than [`SLICE_BYTES`] are worth, and a subscription loses
+//! what its buffer has no room for.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use edgebus_core::consumer::{CREDIT_MAX, LeaseToken, Place, Settlement};
+use edgebus_core::session::{deliver_frames, notify_frames};
+use edgebus_core::stream::{Consume, Open, Subscribe};
+use edgebus_core::wire::Frame;
+use edgebus_core::{Code, Refusal};
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::clients::Figures;
+use crate::bus::{MessageBus, OpenWorker, WorkerHandle};
+use crate::delivery::{Notification, Notifications, Settle, Subscription, WorkerEvent};
+
+/// Frames of all streams of one connection that wait for the writer.
+const FRAMES: usize = 4;
+/// Bytes of messages that are asked of the engine ahead of the writer, about.
+const SLICE_BYTES: u64 = 16 * 1024 * 1024;
+/// Messages that are asked of the engine ahead of the writer, whatever their size.
+const SLICE: std::ops::RangeInclusive<u64> = 16..=4096;
+/// As long as no message shows how large they are.
+const SLICE_FIRST: u64 = 64;
+/// Notifications that are put into a frame at most.
+const NOTIFY_MAX: usize = 1024;
+
+/// Frames of streams, on their way to the writer.
+pub(super) type Pushes = mpsc::Receiver<Frame>;
+/// Streams that the bus has ended, and why; each is told once.
+pub(super) type EndedStreams = mpsc::UnboundedReceiver<(u64, Refusal)>;
+
+/// What a connection's client has open.
+#[derive(Debug)]
+pub(super) struct Streams {
+    bus: MessageBus,
+    figures: Arc<Figures>,
+    /// Where its workers run.
+    place: Place,
+    /// Bytes of messages that are put into one frame, if there is more than one.
+    frame_bytes: usize,
+    open: HashMap<u64, Stream>,
+    frames: mpsc::Sender<Frame>,
+    ended: mpsc::UnboundedSender<(u64, Refusal)>,
+}
+
+#[derive(Debug)]
+struct Stream {
+    /// `None` for a subscription.
+    worker: Option<Arc<Worker>>,
+    carrying: JoinHandle<()>,
+}
+
+/// What became of the workers of a connection that ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Left {
+    /// They may come back for their leases.
+    Lost,
+    /// They gave everything back.
+    Closed,
+}
+
+impl Streams {
+    /// No stream yet. What they bring, and which of them have ended, comes out of the other ends.
+    pub(super) fn new(
+        bus: MessageBus,
+        figures: Arc<Figures>,
+        place: Place,
+        frame_bytes_max: usize,
+    ) -> (Self, Pushes, EndedStreams) {
+        let (frames, pushes) = mpsc::channel(FRAMES);
+        let (ended, ended_streams) = mpsc::unbounded_channel();
+        let streams = Self {
+            bus,
+            figures,
+            place,
+            frame_bytes: frame_bytes_max / 4,
+            open: HashMap::new(),
+            frames,
+            ended,
+        };
+        (streams, pushes, ended_streams)
+    }
+
+    /// Opens a stream.
+    ///
+    /// # Errors
+    /// Why not: it is to be ended.
+    pub(super) async fn open(
+        &mut self,
+        stream: u64,
+        open: Open,
+        client: &str,
+    ) -> Result<(), Refusal> {
+        let opened = match open {
+            Open::Consume(consume) => self.consume(stream, consume).await?,
+            Open::Subscribe(subscribe) => self.subscribe(stream, subscribe, client).await?,
+            _ => {
+                let what = "this server does not know what is to be opened";
+                return Err(Refusal::new(Code::BadQuery, what));
+            }
+        };
+        self.open.insert(stream, opened);
+        self.figures.set_streams(self.open.len());
+        Ok(())
+    }
+
+    async fn consume(&mut self, stream: u64, consume: Consume) -> Result<Stream, Refusal> {
+        let credit = u64::from(consume.credit.min(CREDIT_MAX));
+        let first = credit.min(SLICE_FIRST);
+        let open = OpenWorker {
+            consumer: consume.consumer,
+            config: consume.config,
+            credit: first as u32,
+            held: consume.held,
+            place: self.place,
+        };
+        let opened = self.bus.open_worker(open).await?;
+        let worker = Arc::new(Worker {
+            handle: opened.handle,
+            figures: self.figures.clone(),
+            held: AtomicU64::new(0),
+            credit: Mutex::new(Credit {
+                client: credit - first,
+                engine: first,
+                slice: SLICE_FIRST,
+            }),
+        });
+        worker.give_out(opened.kept.len());
+        let kept = opened.kept;
+        self.say(Frame::Opened { stream, kept }).await;
+        let carrying = self
+            .carrying(stream)
+            .messages(opened.events, worker.clone());
+        Ok(Stream {
+            worker: Some(worker),
+            carrying: tokio::spawn(carrying),
+        })
+    }
+
+    async fn subscribe(
+        &mut self,
+        stream: u64,
+        subscribe: Subscribe,
+        client: &str,
+    ) -> Result<Stream, Refusal> {
+        let mut wanted = Subscription::of(subscribe.patterns);
+        wanted.buffer = subscribe.buffer as usize;
+        wanted.client = client.to_owned();
+        let notifications = self.bus.subscribe(wanted).await?;
+        let kept = Vec::new();
+        self.say(Frame::Opened { stream, kept }).await;
+        let carrying = self.carrying(stream).notifications(notifications);
+        Ok(Stream {
+            worker: None,
+            carrying: tokio::spawn(carrying),
+        })
+    }
+
+    fn carrying(&self, stream: u64) -> Carrying {
+        Carrying {
+            stream,
+            frame_bytes: self.frame_bytes,
+            frames: self.frames.clone(),
+            ended: self.ended.clone(),
+        }
+    }
+
+    /// Lets so many more messages come.
+    pub(super) fn credit(&self, stream: u64, messages: u32) {
+        if let Some(worker) = self.worker(stream) {
+            worker.allow(messages);
+        }
+    }
+
+    /// Says what became of messages; the future waits for the disk, and dropping it changes
+    /// nothing. One outcome for each item.
+    pub(super) fn settle(
+        &self,
+        stream: u64,
+        items: Vec<(LeaseToken, Settlement)>,
+    ) -> Option<impl Future<Output = Vec<Result<(), Refusal>>> + use<>> {
+        let worker = self.worker(stream)?;
+        let settled = items.iter().filter(|(_, s)| *s != Settlement::Extend);
+        worker.take_back(settled.count());
+        Some(worker.handle.settle_all(items))
+    }
+
+    /// A stream is at its end, with this as its last frame. What a worker still holds is given
+    /// back.
+    pub(super) async fn end(&mut self, stream: u64, last: Frame) {
+        if let Some(ended) = self.open.remove(&stream) {
+            ended.leave(Left::Closed);
+        }
+        self.figures.set_streams(self.open.len());
+        self.say(last).await;
+    }
+
+    /// The connection has ended.
+    pub(super) fn leave(&mut self, left: Left) {
+        for (_, stream) in self.open.drain() {
+            stream.leave(left);
+        }
+    }
+
+    fn worker(&self, stream: u64) -> Option<&Arc<Worker>> {
+        self.open.get(&stream)?.worker.as_ref()
+    }
+
+    /// Behind everything else that streams have said.
+    async fn say(&self, frame: Frame) {
+        // Once the writer is gone the connection ends, which the reader finds out by itself.
+        let _ = self.frames.send(frame).await;
+    }
+}
+
+impl Drop for Streams {
+    /// The connection's task was ended from outside.
+    fn drop(&mut self) {
+        self.leave(Left::Lost);
+    }
+}
+
+impl Stream {
+    fn leave(self, left: Left) {
+        self.carrying.abort();
+        if let Some(worker) = &self.worker {
+            match left {
+                Left::Lost => worker.handle.lost(),
+                Left::Closed => worker.handle.close(),
+            }
+        }
+    }
+}
+
+/// A worker at the other end, as this end knows it.
+#[derive(Debug)]
+struct Worker {
+    handle: WorkerHandle,
+    figures: Arc<Figures>,
+    /// Messages it was sent and has not settled.
+    held: AtomicU64,
+    credit: Mutex<Credit>,
+}
+
+/// How many messages may come, as the client sees it: in two parts.
+#[derive(Debug)]
+struct Credit {
+    /// What the engine was not told of yet.
+    client: u64,
+    /// What the engine was told of and has not used, or what it used is not with the writer yet.
+    engine: u64,
+    /// Most that the engine may have.
+    slice: u64,
+}
+
+impl Credit {
+    /// What the engine is to be told now; in parts that are worth it.
+    fn top_up(&mut self) -> Option<u32> {
+        let more = self.slice.saturating_sub(self.engine).min(self.client);
+        if more == 0 || (more < self.client && more < self.slice / 4) {
+            return None;
+        }
+        self.client -= more;
+        self.engine += more;
+        u32::try_from(more).ok()
+    }
+}
+
+impl Worker {
+    fn allow(&self, messages: u32) {
+        let more = {
+            let mut credit = self.credit.lock();
+            let sum = credit.client + u64::from(messages);
+            credit.client = sum.min(u64::from(CREDIT_MAX));
+            credit.top_up()
+        };
+        self.tell(more);
+    }
+
+    /// So many messages, of so many bytes, are with the writer.
+    fn sent(&self, messages: usize, bytes: usize) {
+        self.give_out(messages);
+        let (messages, bytes) = (messages as u64, bytes as u64);
+        let more = {
+            let mut credit = self.credit.lock();
+            credit.engine = credit.engine.saturating_sub(messages);
+            let average = (bytes / messages.max(1)).max(1);
+            credit.slice = (SLICE_BYTES / average).clamp(*SLICE.start(), *SLICE.end());
+            credit.top_up()
+        };
+        self.tell(more);
+    }
+
+    fn tell(&self, more: Option<u32>) {
+        if let Some(more) = more {
+            self.handle.credit(more);
+        }
+    }
+
+    fn give_out(&self, messages: usize) {
+        self.held.fetch_add(messages as u64, Ordering::Relaxed);
+        self.figures.hold(messages as u64);
+    }
+
+    /// What is settled twice, or by someone else, is not counted twice.
+    fn take_back(&self, messages: usize) {
+        let less = |held: u64| Some(held.saturating_sub(messages as u64));
+        let relaxed = Ordering::Relaxed;
+        if let Ok(held) = self.held.fetch_update(relaxed, relaxed, less) {
+            self.figures.release(held.min(messages as u64));
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.figures.release(self.held.load(Ordering::Relaxed));
+    }
+}
+
+/// The way from the bus to the writer.
+struct Carrying {
+    stream: u64,
+    frame_bytes: usize,
+    frames: mpsc::Sender<Frame>,
+    ended: mpsc::UnboundedSender<(u64, Refusal)>,
+}
+
+impl Carrying {
+    async fn messages(self, mut events: mpsc::UnboundedReceiver<WorkerEvent>, worker: Arc<Worker>) {
+        let why = loop {
+            match events.recv().await {
+                Some(WorkerEvent::Deliveries(deliveries)) => {
+                    for frame in deliver_frames(self.stream, deliveries, self.frame_bytes) {
+                        let (count, bytes) = size_of(&frame);
+                        if !self.say(frame).await {
+                            return;
+                        }
+                        worker.sent(count, bytes);
+                    }
+                }
+                Some(WorkerEvent::Ended(refusal)) => break refusal,
+                None => break stopped(),
+            }
+        };
+        self.end(why);
+    }
+
+    async fn notifications(self, mut notifications: Notifications) {
+        let stream = self.stream;
+        while let Some(came) = notifications.next_many(NOTIFY_MAX).await {
+            let mut entries = Vec::new();
+            let mut missed = 0;
+            for notification in came {
+                match notification {
+                    Notification::Message(entry) => entries.push(entry),
+                    // Always the last: what comes behind it is taken the next time.
+                    Notification::Lagged(count) => missed = count,
+                }
+            }
+            for frame in notify_frames(stream, entries, self.frame_bytes) {
+                if !self.say(frame).await {
+                    return;
+                }
+            }
+            if missed > 0 && !self.say(Frame::Lagged { stream, missed }).await {
+                return;
+            }
+        }
+        let why = notifications.why_ended().cloned();
+        self.end(why.unwrap_or_else(stopped));
+    }
+
+    /// Has the connection end the stream, unless that has ended itself.
+    fn end(&self, why: Refusal) {
+        let _ = self.ended.send((self.stream, why));
+    }
+
+    /// `false` once nothing is written any more.
+    async fn say(&self, frame: Frame) -> bool {
+        self.frames.send(frame).await.is_ok()
+    }
+}
+
+fn stopped() -> Refusal {
+    Refusal::new(
+        Code::ShuttingDown,
+        "the bus has stopped: open the stream again after the restart",
+    )
+    .retry_after_ms(1000)
+}
+
+/// Messages in a frame, and their bytes.
+fn size_of(frame: &Frame) -> (usize, usize) {
+    match frame {
+        Frame::Deliver { deliveries, .. } => {
+            let bytes = deliveries.iter().map(|d| d.entry.as_bytes().len());
+            (deliveries.len(), bytes.sum())
+        }
+        _ => (0, 0),
+    }
+}
