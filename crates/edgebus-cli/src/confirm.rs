@@ -3,6 +3,7 @@
 use std::io::{IsTerminal, Write};
 
 use crate::error::{CliError, REFUSED};
+use crate::output::say;
 
 /// Whether to ask: on a terminal, unless that was forbidden. A script has said what it wants.
 pub(crate) fn asks(force: bool) -> bool {
@@ -14,14 +15,15 @@ pub(crate) fn asks(force: bool) -> bool {
 /// # Errors
 /// The answer is not yes.
 pub(crate) fn ask(question: &str) -> Result<(), CliError> {
-    eprint!("edgebus: {question} [y/N] ");
     // Without the question the answer is no as well.
-    let _ = std::io::stderr().flush();
+    let mut stderr = std::io::stderr();
+    let _ = write!(stderr, "edgebus: {question} [y/N] ");
+    let _ = stderr.flush();
     let mut answer = String::new();
     let read = std::io::stdin().read_line(&mut answer);
     if read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes") {
         return Ok(());
     }
-    eprintln!("edgebus: nothing was changed");
+    say!("edgebus: nothing was changed");
     Err(CliError::silent(REFUSED))
 }

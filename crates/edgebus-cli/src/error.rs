@@ -12,6 +12,8 @@ use std::process::ExitCode;
 use edgebus::{Code, ConnectError, Refusal, RequestId, SendError, ServeError, StoreError};
 use serde::Serialize;
 
+use crate::output::say;
+
 /// Something was refused, or failed.
 pub(crate) const REFUSED: u8 = 1;
 /// The command line is wrong.
@@ -106,7 +108,7 @@ impl CliError {
     /// Says it on stderr and gives the exit status.
     pub(crate) fn report(&self, json: bool) -> ExitCode {
         if let Some(failure) = &self.said {
-            eprintln!("{}", failure.line(json));
+            say!("{}", failure.line(json));
         }
         ExitCode::from(self.status)
     }
@@ -257,7 +259,7 @@ pub(crate) fn usage(error: &clap::Error) -> ExitCode {
             },
             request_id: None,
         };
-        eprintln!("{}", object.to_line());
+        say!("{}", object.to_line());
     } else {
         // Nobody is left to tell when this fails.
         let _ = error.print();

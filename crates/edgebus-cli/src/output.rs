@@ -71,6 +71,15 @@ pub(crate) fn print_bytes(bytes: &[u8]) -> Result<(), CliError> {
     output.flush()
 }
 
+/// Says something on stderr, as one line. That nobody hears it is no reason to stop.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($text)*);
+    }};
+}
+pub(crate) use say;
+
 /// A receipt as JSON.
 #[derive(Debug, Serialize)]
 pub(crate) struct ReceiptObject {

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::args::Global;
 use crate::error::CliError;
-use crate::output::{self, ReceiptObject};
+use crate::output::{self, ReceiptObject, say};
 use crate::{payload, remote, values};
 
 /// What can be typed.
@@ -59,7 +59,7 @@ pub(crate) fn run(options: Options, global: &Global) -> Result<(), CliError> {
         Ok(match global.json {
             true => output::line(&json!({ "subscribers": reached })),
             false => {
-                eprintln!("edgebus: {}", reached_text(reached));
+                say!("edgebus: {}", reached_text(reached));
                 Ok(())
             }
         })

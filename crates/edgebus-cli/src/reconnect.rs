@@ -3,32 +3,48 @@
 //! Invariant: whoever waits is told once that the connection is gone, and once that it is back.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use edgebus::{Client, ClientConfig, ConnectError, Refusal};
 
 use crate::args::Global;
 use crate::error::CliError;
+use crate::output::say;
 use crate::remote;
 
 /// How long to wait between tries: longer each time up to a limit, and never the same for two
 /// that were cut off together.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Backoff {
     next: Duration,
+    connected_at: Option<Instant>,
 }
 
 impl Backoff {
-    /// A worker's leases are kept for it for 5 s, so the first tries come fast.
     const FIRST: Duration = Duration::from_millis(50);
-    const LONGEST: Duration = Duration::from_secs(5);
+    /// A server that comes back keeps a worker's leases for 5 s: it must be found before.
+    const LONGEST: Duration = Duration::from_secs(2);
+    /// A connection that lasted so long was a good one.
+    const LASTING: Duration = Duration::from_secs(10);
 
     pub(crate) fn new() -> Self {
-        Self { next: Self::FIRST }
+        Self {
+            next: Self::FIRST,
+            connected_at: None,
+        }
+    }
+
+    /// It worked; if that lasts, the next search begins anew.
+    pub(crate) fn connected(&mut self) {
+        self.connected_at = Some(Instant::now());
     }
 
     /// Waits for the next try.
     pub(crate) async fn wait(&mut self) {
+        let lasted = self.connected_at.take().map(|at| at.elapsed());
+        if lasted.is_some_and(|lasted| lasted >= Self::LASTING) {
+            self.next = Self::FIRST;
+        }
         let wait = self.next;
         self.next = (wait * 2).min(Self::LONGEST);
         // A hasher of std is seeded by chance.
@@ -66,10 +82,10 @@ pub(crate) async fn connect_again(
 /// Says that the connection is gone.
 pub(crate) fn say_lost(refusal: Option<&Refusal>) {
     let why = refusal.map_or("the connection was closed", |refusal| &refusal.message);
-    eprintln!("edgebus: the server went away ({why}); trying to connect again");
+    say!("edgebus: the server went away ({why}); trying to connect again");
 }
 
 /// Says that the connection is back.
 pub(crate) fn say_back(what: &str) {
-    eprintln!("edgebus: connected again; {what}");
+    say!("edgebus: connected again; {what}");
 }

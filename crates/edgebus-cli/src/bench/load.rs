@@ -54,7 +54,10 @@ impl Target {
         })
     }
 
-    pub(super) async fn send_batch(&self, messages: Vec<Message>) -> Vec<Result<Receipt, SendError>> {
+    pub(super) async fn send_batch(
+        &self,
+        messages: Vec<Message>,
+    ) -> Vec<Result<Receipt, SendError>> {
         match self {
             Self::Client(client) => client.send_batch(messages).await,
             Self::Bus(bus) => bus.send_batch(messages).await,

@@ -15,7 +15,7 @@ use serde_json::json;
 use crate::args::{FolderOptions, Global};
 use crate::confirm;
 use crate::error::CliError;
-use crate::output::{self, Output};
+use crate::output::{self, Output, say};
 use crate::source::Source;
 use crate::{remote, table};
 
@@ -151,7 +151,7 @@ fn list(options: &ListOptions, global: &Global) -> Result<(), CliError> {
     })?;
     output.flush()?;
     if (more || cut) && !global.json {
-        eprintln!("edgebus: there is more: a higher --limit shows it");
+        say!("edgebus: there is more: a higher --limit shows it");
     }
     Ok(())
 }
@@ -261,7 +261,7 @@ fn none_is_failure(count: u64, choice: &Choice, what: &str) -> Result<(), CliErr
     match count {
         0 => Err(no_such(&format!("none of the dead letters named {what}"))),
         _ => {
-            eprintln!("edgebus: only {count} of the {asked} dead letters named {what}");
+            say!("edgebus: only {count} of the {asked} dead letters named {what}");
             Ok(())
         }
     }

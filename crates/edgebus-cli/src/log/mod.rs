@@ -14,7 +14,7 @@ use edgebus::{Entry, Seq};
 
 use crate::args::{Global, ListOptions, LogCommand, RangeOptions, ReplayOptions};
 use crate::error::CliError;
-use crate::output::{Output, Row, payload_text};
+use crate::output::{Output, Row, payload_text, say};
 use crate::remote;
 use crate::source::Source;
 use crate::table;
@@ -109,7 +109,7 @@ fn print_all(
                 next => {
                     output.flush()?;
                     if let (Some(next), false) = (next, global.json) {
-                        eprintln!("edgebus: there is more: --from {next}, or a higher --limit");
+                        say!("edgebus: there is more: --from {next}, or a higher --limit");
                     }
                     return Ok(());
                 }

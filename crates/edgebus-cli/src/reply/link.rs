@@ -32,6 +32,8 @@ pub(super) struct Opened {
     pub(super) messages: Messages,
     /// How long a message may take without the lease being extended.
     pub(super) ack_wait: Duration,
+    /// For when it is lost again.
+    pub(super) backoff: Backoff,
 }
 
 type Opening = Pin<Box<dyn Future<Output = Result<Opened, CliError>>>>;
@@ -94,18 +96,17 @@ impl Post {
     /// Connects for the first time.
     pub(super) async fn open_first(&self) -> Result<Opened, CliError> {
         let client = remote::connect(&self.global, ClientConfig::default()).await?;
-        Ok(self.open(client, Vec::new()).await?)
+        Ok(self.open(client, Vec::new(), &mut Backoff::new()).await?)
     }
 
     /// Connects again, however long it takes, to go on under the leases that are held.
-    pub(super) fn open_again(&self, held: Vec<LeaseToken>) -> Opening {
+    pub(super) fn open_again(&self, held: Vec<LeaseToken>, mut backoff: Backoff) -> Opening {
         let post = self.clone();
         Box::pin(async move {
-            let mut backoff = Backoff::new();
             loop {
                 let config = ClientConfig::default();
                 let client = connect_again(&post.global, &config, &mut backoff).await?;
-                match post.open(client, held.clone()).await {
+                match post.open(client, held.clone(), &mut backoff).await {
                     Err(refusal) if may_come_back(&refusal) => {}
                     opened => return Ok(opened?),
                 }
@@ -113,7 +114,12 @@ impl Post {
         })
     }
 
-    async fn open(&self, client: Client, held: Vec<LeaseToken>) -> Result<Opened, Refusal> {
+    async fn open(
+        &self,
+        client: Client,
+        held: Vec<LeaseToken>,
+        backoff: &mut Backoff,
+    ) -> Result<Opened, Refusal> {
         let config = self.config(&client).await?;
         let ack_wait = Duration::from_millis(config.ack_wait_ms);
         let consume = ConsumeConfig::new(self.consumer.clone())
@@ -121,10 +127,12 @@ impl Post {
             .credit(self.credit)
             .held(held);
         let messages = client.consumer(consume).await?;
+        backoff.connected();
         Ok(Opened {
             client,
             messages,
             ack_wait,
+            backoff: *backoff,
         })
     }
 

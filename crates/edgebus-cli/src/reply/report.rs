@@ -8,7 +8,7 @@ use edgebus::consumer::Settlement;
 use serde::Serialize;
 
 use crate::error::CliError;
-use crate::output::{Output, payload_text};
+use crate::output::{Output, payload_text, say};
 
 pub(super) struct Report {
     /// Objects go here; `None` when they are not asked for, or nobody reads them.
@@ -69,7 +69,7 @@ impl Report {
 
     /// Something is worth knowing about a message.
     pub(super) fn note(&self, message: &Incoming, text: &str) {
-        eprintln!(
+        say!(
             "edgebus: {} seq {}, attempt {}: {text}",
             message.topic(),
             message.seq(),
@@ -79,7 +79,7 @@ impl Report {
 
     /// Says something.
     pub(super) fn say(&self, text: &str) {
-        eprintln!("edgebus: {text}");
+        say!("edgebus: {text}");
     }
 }
 

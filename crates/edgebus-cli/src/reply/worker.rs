@@ -17,7 +17,7 @@ use super::link::{Came, Link, Opened, Post};
 use super::report::{Report, untold};
 use super::script::{Ended, Job, Script};
 use crate::error::{CliError, INTERRUPTED};
-use crate::reconnect::{may_come_back, say_back, say_lost};
+use crate::reconnect::{Backoff, may_come_back, say_back, say_lost};
 use crate::remote;
 
 /// How long the server is waited for when all commands have ended and the worker is to stop.
@@ -33,6 +33,7 @@ pub(super) struct Worker {
     link: Link,
     /// Counts connections, to know of which one something is said.
     connection: u64,
+    backoff: Backoff,
     holding: Holding,
     jobs: JoinSet<(Key, Ended)>,
     telling: JoinSet<Told>,
@@ -81,6 +82,7 @@ impl Worker {
             workers: usize::from(workers),
             link: Link::Gone,
             connection: 0,
+            backoff: Backoff::new(),
             holding: Holding::default(),
             jobs: JoinSet::new(),
             telling: JoinSet::new(),
@@ -161,8 +163,10 @@ impl Worker {
             client,
             messages,
             ack_wait,
+            backoff,
         } = opened;
         self.connection += 1;
+        self.backoff = backoff;
         self.holding.move_to(&messages, ack_wait);
         self.link = Link::Up {
             client,
@@ -178,7 +182,7 @@ impl Worker {
 
     fn lost(&mut self, why: Option<&Refusal>) {
         say_lost(why);
-        self.link = Link::Down(self.post.open_again(self.holding.tokens()));
+        self.link = Link::Down(self.post.open_again(self.holding.tokens(), self.backoff));
     }
 
     /// Nothing more can be done for the consumer: what runs may end.

@@ -14,7 +14,7 @@ use edgebus::{Client, ClientConfig, Message, Receipt, RequestId, SendError, Topi
 
 use crate::args::{Global, SendOptions};
 use crate::error::CliError;
-use crate::output::{self, ReceiptObject};
+use crate::output::{self, ReceiptObject, say};
 use crate::payload;
 use crate::remote;
 use crate::takers;
@@ -47,7 +47,7 @@ pub(crate) fn run(mut options: SendOptions, global: &Global) -> Result<(), CliEr
         if !receipt.duplicate
             && let Some(hint) = takers::none_takes(&client, &options.topic).await
         {
-            eprintln!("edgebus: {hint}");
+            say!("edgebus: {hint}");
         }
         Ok(())
     })

@@ -13,7 +13,7 @@ use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
 use crate::error::{CliError, ErrorBody, FAIL_STOP, INTERRUPTED, NO_CONNECTION, REFUSED};
-use crate::output::{Output, ReceiptObject};
+use crate::output::{Output, ReceiptObject, say};
 
 /// Why nothing more is sent.
 #[derive(Debug)]
@@ -101,7 +101,7 @@ impl Report {
 
     /// Says something that is no result.
     pub(super) fn say(&self, text: &str) {
-        self.bar.suspend(|| eprintln!("edgebus: {text}"));
+        self.bar.suspend(|| say!("edgebus: {text}"));
     }
 
     /// A request is on the server's disk.
@@ -130,7 +130,7 @@ impl Report {
         let name = &self.name;
         if !self.json {
             self.bar
-                .suspend(|| eprintln!("edgebus: {name}:{line}: {refusal}"));
+                .suspend(|| say!("edgebus: {name}:{line}: {refusal}"));
             return Ok(());
         }
         let message = format!("{name}:{line}: {}", refusal.message);
@@ -182,8 +182,8 @@ impl Report {
         };
         match self.json {
             // Numbers always have a JSON form.
-            true => eprintln!("{}", serde_json::to_string(&summary).unwrap_or_default()),
-            false => eprintln!("{}", summary.to_text()),
+            true => say!("{}", serde_json::to_string(&summary).unwrap_or_default()),
+            false => say!("{}", summary.to_text()),
         }
         self.end(ending, &summary)
     }

@@ -17,6 +17,7 @@ use edgebus::{
 use super::Letters;
 use crate::error::CliError;
 use crate::output;
+use crate::output::say;
 
 /// Dead letters changed with one write.
 const LETTERS_AT_ONCE: usize = 256;
@@ -46,7 +47,7 @@ impl Folder {
             other => other.into(),
         })?;
         if let Some(torn) = store.torn_tail() {
-            eprintln!("edgebus: {}", output::torn_tail(torn));
+            say!("edgebus: {}", output::torn_tail(torn));
         }
         Ok(Self(store))
     }

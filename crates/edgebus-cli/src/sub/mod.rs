@@ -15,6 +15,7 @@ use edgebus::{Client, ClientConfig, ConsumerName, Subscription, TopicPattern};
 
 use crate::args::Global;
 use crate::error::CliError;
+use crate::output::say;
 use crate::reconnect::{Backoff, connect_again, may_come_back, say_back, say_lost};
 use crate::remote;
 use feed::{Acks, Came, Feed};
@@ -88,7 +89,7 @@ impl Listener {
             let why = match Feed::open(&self.client, &self.options).await {
                 Ok(mut feed) => {
                     self.say_ready(std::mem::take(&mut told));
-                    backoff = Backoff::new();
+                    backoff.connected();
                     match self.print_all(&mut feed).await? {
                         ControlFlow::Break(()) => return Ok(()),
                         ControlFlow::Continue(why) => why,
@@ -138,7 +139,7 @@ impl Listener {
             (false, _) => {
                 let patterns = self.options.patterns.iter().map(TopicPattern::as_str);
                 let patterns = patterns.collect::<Vec<_>>().join(" ");
-                eprintln!("edgebus: listening to {patterns}");
+                say!("edgebus: listening to {patterns}");
             }
         }
     }

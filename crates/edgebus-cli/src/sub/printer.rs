@@ -6,7 +6,7 @@ use edgebus::Entry;
 use serde_json::json;
 
 use crate::error::CliError;
-use crate::output::{Output, Row, payload_text};
+use crate::output::{Output, Row, payload_text, say};
 
 pub(super) struct Printer {
     output: Output,
@@ -47,7 +47,7 @@ impl Printer {
 
     /// Tells how many were missed here.
     pub(super) fn lagged(&mut self, missed: u64) -> Result<ControlFlow<()>, CliError> {
-        eprintln!(
+        say!(
             "edgebus: {missed} notifications were missed here: they came faster than they were printed"
         );
         if self.json {

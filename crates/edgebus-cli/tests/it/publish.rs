@@ -1,5 +1,8 @@
 //! Telling and listening: live, to one client, stored, and under a name.
 
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
 use rustix::process::Signal;
 
 use crate::background::Background;
@@ -171,4 +174,51 @@ fn connections_are_listed_with_their_names() {
     }
     let plain = server.run(&["client", "ls"]).expect(0).stdout;
     assert!(plain.contains("till-7"), "{plain}");
+}
+
+#[test]
+fn a_listener_that_is_too_slow_is_told_how_many_it_missed() {
+    const PUBLISHED: u64 = 3000;
+    let place = Place::new();
+    let server = Server::start(&place);
+    let mut sub = server.command(&["sub", "n", "--json", "--buffer", "16"]);
+    let mut sub = sub
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    let mut ready = String::new();
+    let stderr = sub.stderr.take().expect("is piped");
+    let read = BufReader::new(stderr).read_line(&mut ready);
+    assert!(read.is_ok() && ready.contains("listening"));
+    // Much more than pipes and sockets hold, while nobody reads what is printed.
+    let url = server.url.clone();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime.expect("a runtime").block_on(async {
+        let client = edgebus::Client::connect(&url).await.expect("connects");
+        for _ in 0..PUBLISHED {
+            let told = client.publish("n", vec![b'x'; 16 * 1024]).await;
+            assert_eq!(told, Ok(1));
+        }
+    });
+    let (mut printed, mut missed) = (0, 0);
+    for line in BufReader::new(sub.stdout.take().expect("is piped")).lines() {
+        let line = line.expect("text");
+        let row: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+        match row["lagged"].as_u64() {
+            Some(lagged) => missed += lagged,
+            None => printed += 1,
+        }
+        if printed + missed == PUBLISHED {
+            break;
+        }
+    }
+    assert!(
+        missed > 0 && printed > 0,
+        "{printed} printed, {missed} missed"
+    );
+    sub.kill().expect("it runs");
+    sub.wait().expect("it ends");
 }

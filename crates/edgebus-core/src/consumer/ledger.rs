@@ -181,21 +181,47 @@ impl Ledger {
     }
 
     /// What was looked at up to `cursor` and is not for this consumer, as far as it joins acks: it
-    /// is neither acked nor open nor requeued.
+    /// is neither acked nor open nor requeued. Costs as much as there are ranges of acks.
     pub(super) fn passed_over(&self, cursor: Seq) -> Vec<(Seq, Seq)> {
-        let mut holes = Ranges::default();
-        holes.insert(self.offset.next(), cursor);
-        for (from, to) in self.acked.iter() {
-            holes.remove(from, to);
+        let mut holes = Vec::new();
+        let mut from = self.offset.next();
+        for (acked, end) in self.acked.iter() {
+            let to = Seq(acked.0 - 1);
+            if to > cursor {
+                break;
+            }
+            match self.wanted_between(from, to) {
+                None => holes.push((from, to)),
+                Some((first, last)) => {
+                    holes.push((from, Seq(first.0 - 1)));
+                    holes.push((last.next(), to));
+                }
+            }
+            from = end.next();
         }
-        for seq in self.open.keys().chain(self.requeued.keys()) {
-            holes.remove(*seq, *seq);
+        if from <= cursor {
+            let wanted = self.wanted_between(from, cursor);
+            holes.push((from, wanted.map_or(cursor, |(first, _)| Seq(first.0 - 1))));
         }
-        let joins = |from: Seq, to: Seq| self.was_done(Seq(from.0 - 1)) || self.was_done(to.next());
+        holes.retain(|(from, to)| from <= to);
         holes
-            .iter()
-            .filter(|(from, to)| joins(*from, *to))
-            .collect()
+    }
+
+    /// The first and the last open or requeued message of a range.
+    fn wanted_between(&self, from: Seq, to: Seq) -> Option<(Seq, Seq)> {
+        let open = self.open.range(from..=to).map(|(seq, _)| *seq);
+        let requeued = self.requeued.range(from..=to).map(|(seq, _)| *seq);
+        let first = open
+            .clone()
+            .next()
+            .into_iter()
+            .chain(requeued.clone().next());
+        let last = open
+            .clone()
+            .next_back()
+            .into_iter()
+            .chain(requeued.clone().next_back());
+        Some((first.min()?, last.max()?))
     }
 
     /// The parts of ranges that were done.
@@ -257,9 +283,8 @@ impl Ledger {
                 self.gaps.count += 1;
                 self.gaps.messages += to.0.saturating_sub(from.0) + 1;
                 self.gaps.last = Some((*from, *to));
-                if from == to {
-                    self.took(*to);
-                } else {
+                // An open one alone says nothing about what lies before it: it was found missing.
+                if from != to || !self.open.contains_key(to) {
                     self.taken = self.taken.max(*to);
                 }
                 return self.done(&[(*from, *to)]);
@@ -280,20 +305,19 @@ impl Ledger {
         // Requeued ones stay: the dead letter may be all that is left of them.
     }
 
-    /// A message is looked at for the first time, in the order of the log, unless it is open: a
-    /// requeued one may be far ahead of that order after a reset.
-    fn took(&mut self, seq: Seq) {
-        if seq > self.taken && !self.open.contains_key(&seq) && !self.is_extra(seq) {
-            self.taken = seq;
-        }
-    }
-
     fn attempted(&mut self, attempt: &Attempt) {
-        self.took(attempt.seq);
+        let extra = self.is_extra(attempt.seq);
         self.delivery_max = self.delivery_max.max(attempt.delivery);
-        let work = self.open.entry(attempt.seq).or_insert_with(|| Work {
-            first: attempt.delivery,
-            ..Work::default()
+        let work = self.open.entry(attempt.seq).or_insert_with(|| {
+            // Looked at for the first time, in the order of the log; a requeued one may be far
+            // ahead of that order after a reset.
+            if !extra {
+                self.taken = self.taken.max(attempt.seq);
+            }
+            Work {
+                first: attempt.delivery,
+                ..Work::default()
+            }
         });
         work.delivery = attempt.delivery;
         work.out = Some((attempt.place, attempt.alone));

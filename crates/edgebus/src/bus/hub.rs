@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use edgebus_core::Entry;
 use parking_lot::RwLock;
 
-use crate::delivery::{Notifications, Notifier, Subscription, notifications};
+use crate::delivery::{Notifications, Notifier, Put, Subscription, notifications};
 
 /// Live subscribers of one bus.
 pub(super) const SUBSCRIBERS_MAX: usize = 65_536;
@@ -22,6 +22,7 @@ pub(super) struct Hub {
     count: AtomicUsize,
     next_id: AtomicU64,
     published: AtomicU64,
+    missed: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -79,7 +80,14 @@ impl Hub {
             let wants = &subscriber.wants;
             let meant = target.is_empty() || target == wants.client;
             if meant && wants.patterns.iter().any(|p| p.matches(topic)) {
-                reached += u64::from(subscriber.notifier.notify(entry.clone()));
+                match subscriber.notifier.notify(entry.clone()) {
+                    Put::Waits => reached += 1,
+                    Put::Missed => {
+                        reached += 1;
+                        self.missed.fetch_add(1, Ordering::Relaxed);
+                    }
+                    Put::Gone => {}
+                }
             }
         }
         reached
@@ -92,11 +100,12 @@ impl Hub {
         }
     }
 
-    /// Subscribers, and messages published.
-    pub(super) fn figures(&self) -> (u64, u64) {
+    /// Subscribers, messages published, and messages that subscribers missed.
+    pub(super) fn figures(&self) -> (u64, u64, u64) {
         (
             self.count.load(Ordering::Relaxed) as u64,
             self.published.load(Ordering::Relaxed),
+            self.missed.load(Ordering::Relaxed),
         )
     }
 }

@@ -207,7 +207,7 @@ impl MessageBus {
     /// The bus's figures; those of connections are left at 0.
     pub fn stats(&self) -> Stats {
         let totals = *self.inner.queue.board.totals.lock();
-        let (subscribers, notifications) = self.inner.queue.board.hub.figures();
+        let (subscribers, notifications, lagged) = self.inner.queue.board.hub.figures();
         Stats {
             queued: self.inner.queue.records(),
             consumers: totals.consumers,
@@ -222,6 +222,7 @@ impl MessageBus {
             gaps: totals.gaps,
             subscribers,
             notifications,
+            lagged,
             ..self.inner.reader.stats()
         }
     }

@@ -111,6 +111,8 @@ pub struct Subscription {
     pub client: String,
 }
 
+const HOUR_MS: u64 = 60 * 60 * 1000;
+
 impl Subscription {
     /// Most notifications that may wait.
     pub const BUFFER_MAX: usize = edgebus_core::stream::BUFFER_MAX as usize;
@@ -138,6 +140,9 @@ impl Subscription {
         let mut config = ConsumerConfig::listener(first.clone())
             .kind(Kind::Notification)
             .start(Start::New)
+            // What is handed over is done; until then a slow reader is no failure.
+            .ack_wait_ms(HOUR_MS)
+            .max_attempts(u32::MAX)
             .target(&self.client);
         config.patterns.extend_from_slice(others);
         let credit = u32::try_from(self.buffer).unwrap_or(u32::MAX);

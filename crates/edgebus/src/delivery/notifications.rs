@@ -68,6 +68,17 @@ struct Live {
     _subscribed: Option<Box<dyn Any + Send + Sync>>,
 }
 
+/// What became of a notification.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Put {
+    /// It waits to be read.
+    Waits,
+    /// There was no room; it is counted, and the reader will be told.
+    Missed,
+    /// Nobody reads any more.
+    Gone,
+}
+
 /// The end that notifications are put in at. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Notifier(Arc<Mutex<Buffer>>);
@@ -111,13 +122,13 @@ pub(crate) fn notifications(count_max: usize) -> (Notifier, Notifications) {
 }
 
 impl Notifier {
-    /// Puts a notification in, or counts it as missed. `false` when nobody reads any more.
-    pub(crate) fn notify(&self, entry: Entry) -> bool {
+    /// Puts a notification in, or counts it as missed.
+    pub(crate) fn notify(&self, entry: Entry) -> Put {
         self.put(Notification::Message(entry))
     }
 
     /// So many were missed before they came here.
-    pub(crate) fn lagged(&self, missed: u64) -> bool {
+    pub(crate) fn lagged(&self, missed: u64) -> Put {
         self.put(Notification::Lagged(missed))
     }
 
@@ -130,23 +141,28 @@ impl Notifier {
         }
     }
 
-    fn put(&self, notification: Notification) -> bool {
+    fn put(&self, notification: Notification) -> Put {
         let mut buffer = self.0.lock();
-        if let State::Open = buffer.state {
-            buffer.put(notification);
-            buffer.wake();
+        match buffer.state {
+            State::Open => {
+                let waits = buffer.put(notification);
+                buffer.wake();
+                if waits { Put::Waits } else { Put::Missed }
+            }
+            State::Ended(_) => Put::Missed,
+            State::Gone => Put::Gone,
         }
-        !matches!(buffer.state, State::Gone)
     }
 }
 
 impl Buffer {
-    fn put(&mut self, notification: Notification) {
+    /// Says whether it waits; if not, it was counted.
+    fn put(&mut self, notification: Notification) -> bool {
         let missed = match notification {
             Notification::Message(entry) if self.has_room_for(&entry) => {
                 self.bytes += entry.as_bytes().len();
                 self.waiting.push_back(Notification::Message(entry));
-                return;
+                return true;
             }
             Notification::Message(_) => 1,
             Notification::Lagged(missed) => missed,
@@ -157,6 +173,7 @@ impl Buffer {
         } else {
             self.waiting.push_back(Notification::Lagged(missed));
         }
+        false
     }
 
     fn has_room_for(&self, entry: &Entry) -> bool {

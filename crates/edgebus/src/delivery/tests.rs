@@ -361,7 +361,7 @@ fn handler_waits_for_no_more_than_twice_what_it_works_on() {
 async fn slow_reader_of_notifications_is_told_where_how_many_are_missing() {
     let (notifier, mut notifications) = notifications(2);
     for seq in 1..6 {
-        assert!(notifier.notify(entry(seq, 1)));
+        assert_ne!(notifier.notify(entry(seq, 1)), Put::Gone);
     }
     notifier.lagged(10);
     let message = |seq| Some(Notification::Message(entry(seq, 1)));
@@ -404,7 +404,7 @@ async fn waiting_notifications_are_bounded_in_bytes_too() {
 async fn publisher_hears_that_nobody_listens_any_more() {
     let (notifier, notifications) = notifications(2);
     drop(notifications);
-    assert!(!notifier.notify(entry(1, 1)));
+    assert_eq!(notifier.notify(entry(1, 1)), Put::Gone);
 }
 
 #[tokio::test]

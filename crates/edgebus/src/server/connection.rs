@@ -60,13 +60,13 @@ pub(super) async fn run(
         )),
     };
     let ended = conversation.converse(&mut reader, ended_streams).await;
-    let stopped = matches!(&ended, Err(refusal) if refusal.code == Code::ShuttingDown);
     // Whoever waits for messages must not be given those that come back now.
     ending.send_replace(true);
-    // Workers of this process that are gone were dropped, which is as good as a word.
+    // Workers of this process that are gone were dropped, which is as good as a word. Others may
+    // come back for their leases, also after a restart of the server.
     conversation.streams.leave(match peer {
-        Peer::Remote(_) if !stopped => Left::Lost,
-        _ => Left::Closed,
+        Peer::Remote(_) => Left::Lost,
+        Peer::SameProcess => Left::Closed,
     });
     drop(conversation);
     // What was accepted is answered before the connection closes. The reason comes last, as a

@@ -58,6 +58,8 @@ pub(super) struct Counters {
     pub(super) disk_free_bytes: AtomicU64,
     pub(super) store_file_bytes: AtomicU64,
     pub(super) storage_full: AtomicBool,
+    /// There is soon no room for more dead letters.
+    pub(super) dead_letters_alarm: AtomicBool,
     /// The sealer found no room for the tables when it last tried.
     pub(super) sealer_full: AtomicBool,
     /// Nothing before it is left in the tables.

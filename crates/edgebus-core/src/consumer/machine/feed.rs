@@ -208,7 +208,10 @@ impl Consumer {
             Wanted::Retry | Wanted::Suspect | Wanted::Requeued => self.waiting.remove(seq),
             Wanted::Again => self.pass_again(ledger, seq),
         }
-        let delivery = ledger.next_delivery(seq);
+        let delivery = match wanted {
+            Wanted::New => 1,
+            _ => ledger.next_delivery(seq),
+        };
         let lease = Lease {
             delivery,
             holder: Holder::Worker(worker.id),
@@ -229,7 +232,10 @@ impl Consumer {
             alone,
         };
         record(ledger, ConsumerOp::Attempts(vec![attempt]), out);
-        let charged = ledger.open.get(&seq).map_or(0, |work| work.charged);
+        let charged = match wanted {
+            Wanted::New => 0,
+            _ => ledger.open.get(&seq).map_or(0, |work| work.charged),
+        };
         out.push(Output::Deliver {
             worker: worker.id,
             token: LeaseToken {

@@ -87,10 +87,7 @@ impl Dispatch {
         let ready = match &open.config {
             None if self.slots.contains_key(&open.consumer) => Ok(()),
             None => Err(no_such(&open.consumer)),
-            Some(config) => match store.ledgers().get(&open.consumer).map(|l| l.config()) {
-                Some(Some(there)) => same_work(&open.consumer, there, config),
-                _ => self.make(store, &open.consumer, config, begin, now),
-            },
+            Some(config) => self.put(store, &open.consumer, config, begin, now),
         };
         if let Err(refusal) = ready {
             return drop(done.send(Err(refusal)));
@@ -116,6 +113,7 @@ impl Dispatch {
         let id = self.next_worker;
         let worker = Worker {
             consumer: open.consumer.clone(),
+            place: open.place,
             to,
             ready: Vec::new(),
         };
@@ -215,15 +213,7 @@ impl Dispatch {
         now: Now,
     ) -> Result<(), Refusal> {
         match change {
-            Change::Put(name, config, begin) => {
-                match store.ledgers().get(&name).map(|ledger| ledger.config()) {
-                    Some(Some(there)) => {
-                        same_work(&name, there, &config)?;
-                        store.stage_put(&name, config, Seq(0)).map_err(refusal)
-                    }
-                    _ => self.make(store, &name, &config, begin, now),
-                }
-            }
+            Change::Put(name, config, begin) => self.put(store, &name, &config, begin, now),
             Change::Pause(name, paused) => self.change_one(store, &name, |machine, ledger, out| {
                 machine.pause(ledger, paused, out);
             }),
@@ -284,6 +274,29 @@ impl Dispatch {
         done.ok_or_else(|| no_such(name))
     }
 
+    /// Makes a consumer, or sets one up anew that does the same work.
+    fn put(
+        &mut self,
+        store: &mut RequestStore,
+        name: &ConsumerName,
+        config: &ConsumerConfig,
+        begin: Begin,
+        now: Now,
+    ) -> Result<(), Refusal> {
+        let Some(there) = store.ledgers().get(name).and_then(|ledger| ledger.config()) else {
+            return self.make(store, name, config, begin, now);
+        };
+        same_work(name, there, config)?;
+        config.check()?;
+        // Where it began was decided when it was made.
+        let config = config.clone().start(there.start);
+        if config != *there {
+            store.stage_put(name, config, Seq(0)).map_err(refusal)?;
+            self.configured(name);
+        }
+        Ok(())
+    }
+
     /// Makes a consumer.
     fn make(
         &mut self,
@@ -304,11 +317,20 @@ impl Dispatch {
             .stage_put(name, config.clone(), offset)
             .map_err(refusal)?;
         // One that had an offset only has a machine already.
-        if !self.slots.contains_key(name) {
+        if self.slots.contains_key(name) {
+            self.configured(name);
+        } else {
             self.add_slot(store, name, now);
         }
         tracing::info!(consumer = %name, "a consumer was made");
         Ok(())
+    }
+
+    fn configured(&mut self, name: &ConsumerName) {
+        self.forget_page(name);
+        if let Some(slot) = self.slots.get_mut(name) {
+            slot.machine.configured();
+        }
     }
 
     fn check_room(&self) -> Result<(), Refusal> {
@@ -388,6 +410,12 @@ impl Dispatch {
         now: Now,
     ) {
         let staged = store.stage_dead_letter(seq, consumer, reason, now);
+        if matches!(staged, Ok(Ok(true))) {
+            // Nobody is to be given it any more.
+            self.drive(store, consumer, |machine, ledger, places, out| {
+                machine.gone(ledger, places, seq, out);
+            });
+        }
         match staged.map_err(|error| Refusal::from(&error)) {
             Ok(Ok(new)) => self.release(Release::Moved(done, new)),
             Ok(Err(error)) => drop(done.send(Err(refusal(error)))),

@@ -122,6 +122,9 @@ impl Dispatch {
                     }
                     for entry in entries {
                         looked += 1;
+                        if let Some(slot) = self.slots.get_mut(name) {
+                            slot.machine.passed(Seq(entry.seq().0 - 1));
+                        }
                         if self.offer(store, name, &entry, now) == Offer::NoRoom {
                             return false;
                         }

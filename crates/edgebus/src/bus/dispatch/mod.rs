@@ -22,7 +22,7 @@ use std::time::Duration;
 use ahash::AHashMap;
 use edgebus_core::admin::{ConsumerInfo, Delivery};
 use edgebus_core::consumer::{
-    Consumer, ConsumerMode, Ledger, Left, MachineLimits, Moment, Output, PauseReason, Places,
+    Consumer, ConsumerMode, Ledger, Left, MachineLimits, Moment, Output, PauseReason, Place, Places,
 };
 use edgebus_core::{Code, ConsumerName, Entry, Refusal, Seq};
 use tokio::sync::mpsc;
@@ -56,6 +56,8 @@ pub(super) struct Dispatch {
     /// Workers nobody took over.
     orphans: Vec<u64>,
     letters_full: bool,
+    /// Of the last step.
+    now: Moment,
     /// Reused for every call of a machine.
     out: Vec<Output>,
     figures: Figures,
@@ -93,6 +95,7 @@ struct Slot {
 #[derive(Debug)]
 struct Worker {
     consumer: ConsumerName,
+    place: Place,
     to: mpsc::UnboundedSender<WorkerEvent>,
     /// Decided and not yet on disk.
     ready: Vec<Delivery>,
@@ -119,6 +122,7 @@ impl Dispatch {
             staging: Staging::default(),
             orphans: Vec::new(),
             letters_full: false,
+            now: Moment::default(),
             out: Vec::new(),
             figures: Figures::default(),
             retention_checked: None,
@@ -155,6 +159,7 @@ impl Dispatch {
         }
         self.watch_letters(store);
         let moment = moment(store, now);
+        self.now = moment;
         let due: Vec<_> = self
             .slots
             .iter()
@@ -276,7 +281,10 @@ impl Dispatch {
             gaps: gaps.count,
             gap_messages: gaps.messages,
             last_gap: gaps.last,
-            held_since_ms: slot.machine.idle_since_ms(),
+            held_since_ms: slot.machine.idle_since_ms().map(|since| {
+                let away_ms = self.now.store_ms.saturating_sub(since);
+                self.now.wall_ms.saturating_sub(away_ms)
+            }),
         })
     }
 
@@ -303,11 +311,15 @@ impl Dispatch {
 
     /// The bus stops: workers hear of it, what they hold goes back without a charge.
     pub(super) fn end(&mut self, store: &mut RequestStore, now: Now) {
-        let workers: Vec<u64> = self.workers.keys().copied().collect();
-        for worker in workers {
+        let workers = self.workers.iter();
+        let workers: Vec<_> = workers.map(|(id, worker)| (*id, worker.place)).collect();
+        for (worker, place) in workers {
             let refusal = Refusal::new(Code::ShuttingDown, "the server is shutting down");
             self.end_worker(worker, refusal);
-            self.detach(store, worker, Left::Closed, now);
+            // Those in other processes may come back for their leases after the restart.
+            if place == Place::Process {
+                self.detach(store, worker, Left::Closed, now);
+            }
         }
         let names: Vec<_> = self.slots.keys().cloned().collect();
         for name in names {

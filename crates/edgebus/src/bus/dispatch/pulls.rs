@@ -108,13 +108,17 @@ impl Dispatch {
         let tokens: Vec<LeaseToken> = pull.got.iter().map(|delivery| delivery.token).collect();
         self.detach(store, pull.worker, Left::Closed, now);
         debug_assert!(tokens.len() <= pull.count as usize, "credit bounds a pull");
-        if pull.ack && !tokens.is_empty() {
-            let items = tokens.into_iter().map(|token| (token, Settlement::Ack));
-            let (told, _) = oneshot::channel();
-            self.settle(store, name, items.collect(), Some(told), now);
+        let gone = pull.done.is_closed();
+        let settle = |settlement: Settlement| {
+            let items = tokens.iter().map(|token| (*token, settlement.clone()));
+            items.collect::<Vec<_>>()
+        };
+        if pull.ack && !gone {
+            self.settle(store, name, settle(Settlement::Ack), None, now);
             self.release(super::Release::Fetched(pull.done, pull.got));
-        } else {
-            drop(pull.done.send(Ok(pull.got)));
+        } else if pull.done.send(Ok(pull.got)).is_err() {
+            // Nobody will ever settle them.
+            self.settle(store, name, settle(Settlement::Release), None, now);
         }
     }
 }

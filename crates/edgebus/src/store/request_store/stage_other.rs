@@ -4,6 +4,7 @@
 //! else sees the change when it is on disk.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 
 use edgebus_core::consumer::{AttemptError, ConsumerConfig, ConsumerOp, DeadLetterCode, Ledger};
 use edgebus_core::{Code, ConsumerName, Refusal, Seq};
@@ -14,6 +15,11 @@ use crate::store::StoreError;
 use crate::store::consumers::apply_to;
 use crate::store::dead_letter::{DeadLetter, Fate, NewLetter};
 use crate::store::op::Op;
+
+/// The part of a bound from which on there is an alarm: four fifths.
+fn part(bound: u64) -> u64 {
+    bound / 5 * 4
+}
 
 impl RequestStore {
     /// What is durable about each consumer, with what is staged.
@@ -182,11 +188,19 @@ impl RequestStore {
         Ok(Ok(true))
     }
 
-    /// Whether there are as many dead letters as there may be.
+    /// Whether there are as many dead letters as there may be. The alarm among the figures is
+    /// raised before that.
     pub fn dead_letters_full(&self) -> bool {
         let reader = self.reader();
-        reader.dead_letter_count() >= self.config.dead_letters_max
-            || reader.dead_letter_bytes() >= self.config.dead_letter_bytes_max
+        let (count, bytes) = (reader.dead_letter_count(), reader.dead_letter_bytes());
+        let (count_max, bytes_max) = (
+            self.config.dead_letters_max,
+            self.config.dead_letter_bytes_max,
+        );
+        let alarm = count >= part(count_max) || bytes >= part(bytes_max);
+        let counters = &self.shared.counters;
+        counters.dead_letters_alarm.store(alarm, Ordering::Relaxed);
+        count >= count_max || bytes >= bytes_max
     }
 
     /// Marks a dead letter as requeued. The consumer's own change comes from its machine.

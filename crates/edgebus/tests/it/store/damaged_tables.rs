@@ -5,13 +5,18 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use edgebus::{Code, RequestStore, Seq, StoreError};
+use edgebus::consumer::{ConsumerConfig, ConsumerOp, Reply};
+use edgebus::{Code, ConsumerName, RequestStore, Seq, StoreError};
+use prost::Message as _;
+use redb::{Database, TableDefinition};
 
 use super::{append, id, large_message, message, open_with, seal, small_config};
 
 const SMALL: u64 = 400;
 const LAST: u64 = SMALL + 40;
 const FLIPS: usize = 120;
+/// Requests with a reply, from the tenth on.
+const REPLIES: u64 = 60;
 
 /// A closed store with some of everything in its tables.
 fn sealed_store() -> tempfile::TempDir {
@@ -33,9 +38,24 @@ fn sealed_store() -> tempfile::TempDir {
             .move_to_dead_letter(Seq(9), &consumer, "no")
             .expect("durable");
     }
+    let till: ConsumerName = "till".parse().expect("name");
+    let config = ConsumerConfig::responder("orders.>".parse().expect("pattern"));
+    store.stage_put(&till, config, Seq(0)).expect("room");
+    for seq in (10..10 + REPLIES).map(Seq) {
+        let reply = reply(seq).encode_to_vec().into();
+        let op = ConsumerOp::Completed { seq, reply };
+        store.ledger_mut(&till).expect("made").apply(&op);
+        store.stage_change(&till, &op, &[]).expect("room");
+    }
+    let now = store.clock().now();
+    store.commit(now).expect("durable");
     seal(&mut store);
     store.close().expect("closes");
     folder
+}
+
+fn reply(seq: Seq) -> Reply {
+    Reply::new(large_message(seq.0, 900).payload)
 }
 
 fn expected(seq: Seq) -> edgebus::Message {
@@ -69,7 +89,21 @@ fn read_all(store: &RequestStore) -> Result<(), StoreError> {
             "id {number}: {found:?}"
         );
     }
-    store.get_consumer_offset(&"till".parse().expect("name"))?;
+    let reader = store.reader();
+    for seq in (1..=LAST).map(Seq) {
+        // One whose key flipped is not found.
+        let found = reader.reply(seq)?;
+        assert!(found.is_none_or(|found| found == reply(seq)), "seq {seq}");
+    }
+    for (number, letter) in reader.dead_letters(0, 10)? {
+        assert_eq!((letter.seq, letter.reason.as_str()), (9, "no"), "{number}");
+        assert_eq!(letter.entry()?.record().to_message(), Ok(expected(Seq(9))));
+    }
+    let consumers = reader.consumers();
+    assert_eq!(consumers.len(), 2);
+    let till = &consumers[&"till".parse::<ConsumerName>().expect("name")];
+    assert_eq!(till.offset(), Seq(7));
+    assert!(till.config().is_some() && till.is_done(Seq(10)));
     Ok(())
 }
 
@@ -143,4 +177,105 @@ fn flipped_bits_in_the_tables_never_give_wrong_requests() {
 fn flipped_bits_in_the_header_of_the_tables_never_give_wrong_requests() {
     let found_out = flip_and_live((0..320 * 8).step_by(97));
     assert!(found_out > 0);
+}
+
+const STATES: TableDefinition<&str, &[u8]> = TableDefinition::new("consumer_state");
+const KEYS: TableDefinition<(&str, u64), u64> = TableDefinition::new("dead_letter_keys");
+
+/// A store whose tables were changed by hand.
+fn changed(change: impl FnOnce(&redb::WriteTransaction)) -> tempfile::TempDir {
+    let folder = sealed_store();
+    let database = Database::open(folder.path().join("store.redb")).expect("closed");
+    let txn = database.begin_write().expect("write");
+    change(&txn);
+    txn.commit().expect("commit");
+    folder
+}
+
+/// With the last bit of a row of numbered rows flipped.
+fn row_flipped(table: &'static str, key: u64) -> tempfile::TempDir {
+    changed(|txn| {
+        let table: TableDefinition<u64, &[u8]> = TableDefinition::new(table);
+        let mut rows = txn.open_table(table).expect("table");
+        let mut row = rows
+            .remove(key)
+            .expect("read")
+            .expect("row")
+            .value()
+            .to_vec();
+        *row.last_mut().expect("not empty") ^= 1;
+        rows.insert(key, row.as_slice()).expect("insert");
+    })
+}
+
+fn open(folder: &tempfile::TempDir) -> Result<RequestStore, StoreError> {
+    open_with(folder.path(), small_config())
+}
+
+#[test]
+fn damaged_consumer_is_called_corrupt_by_its_name_and_not_forgotten() {
+    for by_hand in ["flip", "remove", "rename"] {
+        let folder = changed(|txn| {
+            let mut rows = txn.open_table(STATES).expect("table");
+            let row = rows
+                .remove("till")
+                .expect("read")
+                .expect("row")
+                .value()
+                .to_vec();
+            match by_hand {
+                "flip" => {
+                    let mut row = row;
+                    row[9] ^= 1;
+                    rows.insert("till", row.as_slice()).expect("insert");
+                }
+                "rename" => {
+                    rows.insert("kitchen", row.as_slice()).expect("insert");
+                    rows.insert("till", row.as_slice()).expect("insert");
+                }
+                _ => {}
+            }
+        });
+        let error = open(&folder).expect_err(by_hand);
+        assert_eq!(error.code(), Code::Corrupt);
+        let text = error.to_string();
+        assert!(text.contains("consumer_state"), "{text}");
+    }
+}
+
+#[test]
+fn damaged_reply_or_dead_letter_is_corrupt_for_whoever_asks_for_it_alone() {
+    let folder = row_flipped("replies", 11);
+    let store = open(&folder).expect("opens");
+    let reader = store.reader();
+    let error = reader.reply(Seq(11)).expect_err("damaged");
+    assert_eq!(error.code(), Code::Corrupt);
+    assert!(error.to_string().contains("seq 11"), "{error}");
+    assert_eq!(reader.reply(Seq(12)).expect("sound"), Some(reply(Seq(12))));
+
+    let folder = row_flipped("dead_letters", 1);
+    let mut store = open(&folder).expect("opens");
+    let reader = store.reader();
+    let error = reader.dead_letter(1).expect_err("damaged");
+    assert_eq!(error.code(), Code::Corrupt);
+    assert!(error.to_string().contains("number 1"), "{error}");
+    let sound = reader.dead_letter(2).expect("sound").expect("there");
+    assert_eq!(sound.consumer, "kitchen");
+    // It can still be removed.
+    store.stage_letters_removed(&[1]).expect("room");
+    seal(&mut store);
+    assert_eq!(store.dead_letter_count(), 1);
+    let kept = store.reader().dead_letters(0, 9).expect("readable");
+    assert_eq!(kept.len(), 1);
+}
+
+#[test]
+fn missing_key_of_a_dead_letter_is_corruption() {
+    let folder = changed(|txn| {
+        let mut keys = txn.open_table(KEYS).expect("table");
+        keys.remove(("till", 9)).expect("read").expect("row");
+    });
+    let error = open(&folder).expect_err("a letter that nobody finds");
+    assert_eq!(error.code(), Code::Corrupt);
+    assert!(error.to_string().contains("dead_letter_keys"), "{error}");
 }

@@ -1,5 +1,6 @@
-//! What docs/storage-format.md says, read from the fixture without any code of the store: whoever
-//! writes a reader from that document alone must get the same.
+//! What docs/storage-format.md says, read from the fixtures without any code of the store: whoever
+//! writes a reader from that document alone must get the same. The rows of consumers, replies and
+//! dead letters are in [`super::format_rows`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -10,7 +11,8 @@ use redb::{Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _,
 use siphasher::sip::SipHasher13;
 use siphasher::sip128::{Hasher128 as _, SipHasher24};
 
-use super::fixture::{LAST, OTHER_SCOPE, SEALED, START_MS, dir, expected};
+use super::fixture::{FIRST, FIRST_IN_TABLES, LAST, OTHER_SCOPE, SEALED, START_MS, dir, expected};
+use super::format_rows::{Letter, check_ops};
 
 const BLOCK: usize = 4096;
 
@@ -18,27 +20,27 @@ type Offsets = TableDefinition<'static, &'static str, u64>;
 type Log = TableDefinition<'static, u64, &'static [u8]>;
 type Ids<'a> = TableDefinition<'a, ([u8; 16], u32), (u64, [u8; 16], u32)>;
 
-fn u16_at(bytes: &[u8], at: usize) -> usize {
+pub(crate) fn u16_at(bytes: &[u8], at: usize) -> usize {
     usize::from(u16::from_le_bytes(bytes[at..at + 2].try_into().unwrap()))
 }
 
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
+pub(crate) fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap())
 }
 
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
+pub(crate) fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap())
 }
 
-/// A copy of the fixture's tables: redb marks a file that it opens.
-fn tables() -> (tempfile::TempDir, Database) {
+/// A copy of a fixture's tables: redb marks a file that it opens.
+pub(crate) fn tables(format: u32) -> (tempfile::TempDir, Database) {
     let folder = tempfile::tempdir().expect("folder");
     let path = folder.path().join("store.redb");
-    fs::copy(dir().join("store.redb"), &path).expect("copy");
+    fs::copy(dir(format).join("store.redb"), &path).expect("copy");
     (folder, Database::open(path).expect("a redb file"))
 }
 
-fn numbers(read: &ReadTransaction, table: &'static str) -> BTreeMap<String, u64> {
+pub(crate) fn numbers(read: &ReadTransaction, table: &'static str) -> BTreeMap<String, u64> {
     let rows = read.open_table(Offsets::new(table)).expect("table");
     let rows = rows.iter().expect("rows").map(|row| {
         let (name, number) = row.expect("row");
@@ -47,17 +49,22 @@ fn numbers(read: &ReadTransaction, table: &'static str) -> BTreeMap<String, u64>
     rows.collect()
 }
 
-/// Splits entries off the front of `bytes`, checking each, and returns their sequence numbers.
-fn check_entries(mut bytes: &[u8]) -> Vec<u64> {
+/// Splits entries off the front of `bytes`, checking each, and returns their sequence numbers. The
+/// entries of a format have its number as their version.
+pub(crate) fn check_entries(format: u32, mut bytes: &[u8]) -> Vec<u64> {
     let mut seqs = Vec::new();
     while !bytes.is_empty() {
         let (entry, rest) = bytes.split_at(u32_at(bytes, 0) as usize);
         bytes = rest;
-        assert_eq!(entry[4..6], [1, 1], "an append, version 1");
+        assert_eq!(entry[4..6], [1, format as u8], "an append");
         let (identity, seq) = (u16_at(entry, 6), u64_at(entry, 8));
+        let header_bytes = if format == 1 { 32 } else { 40 };
+        if format == 2 {
+            assert_eq!(u64_at(entry, 32), seq * 1_000, "store time");
+        }
         assert_eq!(u64_at(entry, 16), START_MS + seq * 1_000, "receive time");
         let scope = u32_at(entry, 24);
-        let (name, record) = entry[32..].split_at(identity);
+        let (name, record) = entry[header_bytes..].split_at(identity);
         assert_eq!(record.len(), u32_at(entry, 28) as usize);
         assert_eq!(scope == 7, seq == OTHER_SCOPE);
         assert_eq!(scope == 7, name == b"spiffe://shop/till-7");
@@ -119,34 +126,24 @@ struct Header {
     value: String,
 }
 
-#[derive(Clone, PartialEq, prost::Message)]
-struct Letter {
-    #[prost(uint64, tag = "1")]
-    seq: u64,
-    #[prost(string, tag = "2")]
-    consumer: String,
-    #[prost(string, tag = "3")]
-    reason: String,
-    #[prost(uint64, tag = "4")]
-    store_time_ms: u64,
-    #[prost(uint64, tag = "5")]
-    wall_ms: u64,
-    #[prost(bytes = "vec", tag = "6")]
-    entry: Vec<u8>,
-}
-
 #[test]
 fn version_is_two_lines_of_text() {
-    let text = fs::read_to_string(dir().join("VERSION")).expect("VERSION");
-    let id = text.strip_prefix("edgebus-store 1\nid ").expect("format");
-    uuid::Uuid::parse_str(id.trim_end()).expect("a UUID");
-    assert!(text.ends_with('\n'));
-    assert_eq!(fs::read(dir().join("LOCK")).expect("LOCK"), b"");
+    for format in [1, 2] {
+        let text = fs::read_to_string(dir(format).join("VERSION")).expect("VERSION");
+        let head = format!("edgebus-store {format}\nid ");
+        let id = text.strip_prefix(&head).expect("format");
+        uuid::Uuid::parse_str(id.trim_end()).expect("a UUID");
+        assert!(text.ends_with('\n'));
+        assert_eq!(fs::read(dir(format).join("LOCK")).expect("LOCK"), b"");
+    }
 }
 
-#[test]
-fn journal_is_as_documented() {
-    let mut names: Vec<_> = fs::read_dir(dir().join("journal"))
+/// An operation that is no append: lsn, type, bytes.
+pub(crate) type Other = (u64, u8, Vec<u8>);
+
+/// Reads the whole journal: the other operations.
+fn read_journal(format: u32) -> Vec<Other> {
+    let mut names: Vec<_> = fs::read_dir(dir(format).join("journal"))
         .expect("folder")
         .map(|entry| entry.expect("entry").path())
         .collect();
@@ -171,7 +168,13 @@ fn journal_is_as_documented() {
         assert_eq!((u32_at(&bytes, 12), u64_at(&bytes, 16)), (1, number));
         let salt: [u8; 16] = bytes[24..40].try_into().unwrap();
         let mut lsn = u64_at(&bytes, 40);
-        assert!(bytes[48..BLOCK].iter().all(|byte| *byte == 0));
+        let file_bytes = u64_at(&bytes, 48);
+        // The first segments of format 1 did not say how long they were made.
+        if file_bytes > 0 {
+            assert_eq!(file_bytes, bytes.len() as u64);
+            assert_eq!(u32_at(&bytes, 56), crc32c::crc32c(&bytes[48..56]));
+        }
+        assert!(bytes[60..BLOCK].iter().all(|byte| *byte == 0));
         assert_eq!(
             *next_lsn.get_or_insert(lsn),
             lsn,
@@ -205,7 +208,7 @@ fn journal_is_as_documented() {
                 let (op, rest) = ops.split_at(u32_at(ops, 0) as usize);
                 ops = rest;
                 match op[4] {
-                    1 => appended.extend(check_entries(op)),
+                    1 => appended.extend(check_entries(format, op)),
                     kind => others.push((lsn, kind, op.to_vec())),
                 }
                 lsn += 1;
@@ -217,7 +220,12 @@ fn journal_is_as_documented() {
         next_lsn = Some(lsn);
     }
     assert_eq!(appended, (1..=LAST).collect::<Vec<_>>());
+    others
+}
 
+#[test]
+fn journal_of_format_1_is_as_documented() {
+    let others = read_journal(1);
     let kinds: Vec<_> = others.iter().map(|(lsn, kind, _)| (*lsn, *kind)).collect();
     assert_eq!(kinds, [(21, 2), (22, 3), (53, 2), (54, 2), (55, 3)]);
     let offset = &others[2].2;
@@ -232,12 +240,22 @@ fn journal_is_as_documented() {
     assert_eq!(u64_at(letter, 8), 2, "number");
     let letter = Letter::decode(&letter[16..]).expect("prost");
     assert_eq!((letter.seq, letter.consumer.as_str()), (44, "kitchen"));
-    assert_eq!(check_entries(&letter.entry), [44]);
+    assert_eq!(check_entries(1, &letter.entry), [44]);
+}
+
+#[test]
+fn journal_of_format_2_is_as_documented() {
+    check_ops(&read_journal(2));
 }
 
 #[test]
 fn blocks_are_as_documented() {
-    let (_folder, tables) = tables();
+    check_blocks(1);
+    check_blocks(2);
+}
+
+fn check_blocks(format: u32) {
+    let (_folder, tables) = tables(format);
     let read = tables.begin_read().expect("read");
     let log = read.open_table(Log::new("request_log")).expect("table");
     let mut seqs = Vec::new();
@@ -246,24 +264,34 @@ fn blocks_are_as_documented() {
         let (key, value) = row.expect("row");
         let block = value.value();
         assert_eq!(u32_at(block, 0), crc32c::crc32c(&block[4..]));
-        assert_eq!((block[4], u16_at(block, 6)), (1, 0));
+        assert_eq!((u32::from(block[4]), u16_at(block, 6)), (format, 0));
         let (count, raw_bytes, first) = (u32_at(block, 8), u32_at(block, 12), u64_at(block, 16));
         assert_eq!(first + u64::from(count) - 1, key.value());
         assert_eq!(u64_at(block, 24), START_MS + first * 1_000);
         assert_eq!(u64_at(block, 32), START_MS + key.value() * 1_000);
-        let body = &block[104..];
+        let body = match format {
+            1 => &block[104..],
+            _ => {
+                assert_eq!(u64_at(block, 104), key.value() * 1_000, "store time");
+                &block[112..]
+            }
+        };
         let entries = match block[5] {
             0 => body.to_vec(),
             1 => lz4_flex::block::decompress(body, raw_bytes as usize).expect("lz4"),
             flags => panic!("flags {flags}"),
         };
         assert_eq!(entries.len(), raw_bytes as usize);
-        let found = check_entries(&entries);
+        let found = check_entries(format, &entries);
         assert_eq!(found, (first..=key.value()).collect::<Vec<_>>());
         check_summary(&block[40..104], &found);
         seqs.extend(found);
         compressed.insert(block[5]);
     }
+    assert!(
+        FIRST_IN_TABLES < FIRST && FIRST < seqs[19],
+        "within the first block"
+    );
     assert_eq!(seqs, (1..=SEALED).collect::<Vec<_>>());
     assert_eq!(compressed, BTreeSet::from([0, 1]), "the fixture has both");
 }
@@ -290,7 +318,12 @@ fn check_summary(summary: &[u8], seqs: &[u64]) {
 
 #[test]
 fn ids_and_their_filters_are_as_documented() {
-    let (_folder, tables) = tables();
+    check_ids(1);
+    check_ids(2);
+}
+
+fn check_ids(format: u32) {
+    let (_folder, tables) = tables(format);
     let read = tables.begin_read().expect("read");
     let metadata = numbers(&read, "metadata");
     let keys = (metadata["fingerprint_key_0"], metadata["fingerprint_key_1"]);
@@ -311,6 +344,12 @@ fn ids_and_their_filters_are_as_documented() {
         );
         if let Some(filter) = &filter {
             assert_eq!(u32_at(filter, 0), crc32c::crc32c(&filter[4..]));
+        }
+        let closed = metadata.get(&format!("generation.{generation}.last_seq"));
+        assert_eq!(closed.is_some(), format == 2 && filter.is_some());
+        if let Some(last_seq) = closed {
+            let store_ms = metadata[&format!("generation.{generation}.store_ms")];
+            assert_eq!(store_ms, last_seq * 1_000);
         }
         let name = format!("request_idempotency.{generation}");
         let ids = read.open_table(Ids::new(&name)).expect("table");
@@ -366,23 +405,13 @@ fn has_bits(filter: &[u8], hash: u64) -> bool {
 }
 
 #[test]
-fn small_tables_are_as_documented() {
-    let (_folder, tables) = tables();
+fn small_tables_of_format_1_are_as_documented() {
+    let (_folder, tables) = tables(1);
     let read = tables.begin_read().expect("read");
     let offsets = numbers(&read, "consumer_offsets");
     assert_eq!(offsets, BTreeMap::from([("till".to_owned(), 12)]));
-
-    let mut metadata = numbers(&read, "metadata");
-    assert_eq!(metadata["consumer_offsets_crc32c"], rows_crc(&offsets));
-    let crc = metadata.remove("metadata_crc32c").expect("row");
-    assert_eq!(crc, rows_crc(&metadata));
-    let plain = |name: &str| metadata[name];
-    assert_eq!(plain("format_version"), 1);
-    assert_eq!(plain("last_seq"), SEALED);
-    assert_eq!(plain("sealed_lsn"), SEALED + 2);
-    assert_eq!(plain("last_dead_letter"), 1);
-    assert_eq!(plain("wall_ms"), START_MS + SEALED * 1_000);
-    assert_eq!(plain("store_time_ms"), SEALED * 1_000);
+    let metadata = check_metadata(&read, 1, 2);
+    assert_eq!(metadata["last_dead_letter"], 1);
 
     let letters = read.open_table(Log::new("dead_letters")).expect("table");
     let row = letters.get(1).expect("read").expect("row");
@@ -391,32 +420,36 @@ fn small_tables_are_as_documented() {
     let letter = Letter::decode(&row[4..]).expect("prost");
     assert_eq!((letter.seq, letter.consumer.as_str()), (5, "till"));
     assert_eq!(letter.reason, "no such article");
-    assert_eq!(check_entries(&letter.entry), [5]);
+    assert_eq!(check_entries(1, &letter.entry), [5]);
+    assert_eq!((letter.code.as_str(), letter.attempts.len()), ("", 0));
     let keys: TableDefinition<(&str, u64), u64> = TableDefinition::new("dead_letter_keys");
     let keys = read.open_table(keys).expect("table");
-    assert_eq!(
-        keys.get(("till", 5)).expect("read").expect("row").value(),
-        1
-    );
-    for (empty, key) in [("replies", true), ("consumer_state", false)] {
-        let rows = match key {
-            true => read
-                .open_table(Log::new(empty))
-                .expect("table")
-                .iter()
-                .expect("rows")
-                .count(),
-            false => {
-                let table: TableDefinition<&str, &[u8]> = TableDefinition::new(empty);
-                read.open_table(table)
-                    .expect("table")
-                    .iter()
-                    .expect("rows")
-                    .count()
-            }
-        };
-        assert_eq!(rows, 0, "{empty} is not used yet");
-    }
+    let number = keys.get(("till", 5)).expect("read").expect("row").value();
+    assert_eq!(number, 1);
+    let replies = read.open_table(Log::new("replies")).expect("table");
+    assert_eq!(replies.iter().expect("rows").count(), 0);
+    let states: TableDefinition<&str, &[u8]> = TableDefinition::new("consumer_state");
+    let states = read.open_table(states).expect("table");
+    assert_eq!(states.iter().expect("rows").count(), 0);
+}
+
+/// `others`: operations in the tables that are no appends.
+pub(crate) fn check_metadata(
+    read: &ReadTransaction,
+    format: u32,
+    others: u64,
+) -> BTreeMap<String, u64> {
+    let offsets = numbers(read, "consumer_offsets");
+    let mut metadata = numbers(read, "metadata");
+    assert_eq!(metadata["consumer_offsets_crc32c"], rows_crc(&offsets));
+    let crc = metadata.remove("metadata_crc32c").expect("row");
+    assert_eq!(crc, rows_crc(&metadata));
+    assert_eq!(metadata["format_version"], u64::from(format));
+    assert_eq!(metadata["last_seq"], SEALED);
+    assert_eq!(metadata["sealed_lsn"], SEALED + others);
+    assert_eq!(metadata["wall_ms"], START_MS + SEALED * 1_000);
+    assert_eq!(metadata["store_time_ms"], SEALED * 1_000);
+    metadata
 }
 
 fn rows_crc(rows: &BTreeMap<String, u64>) -> u64 {

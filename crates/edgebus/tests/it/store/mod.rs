@@ -30,6 +30,8 @@ mod fixture;
 
 mod format;
 
+mod format_rows;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
