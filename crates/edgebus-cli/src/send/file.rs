@@ -55,7 +55,7 @@ pub(super) fn run(
             lines: Vec::new().into_iter(),
             undecided: VecDeque::new(),
             report: Report::new(path, length, has_ids, global.json),
-            stopped: false,
+            stopped: None,
         };
         let ending = sender.send_all().await?;
         if matches!(ending, Ending::Done)
@@ -77,8 +77,8 @@ struct Sender {
     /// In the order of the file.
     undecided: VecDeque<Undecided>,
     report: Report,
-    /// Whether the server's store has stopped, or is full.
-    stopped: bool,
+    /// Why the server takes nothing more: its store has stopped, or is full.
+    stopped: Option<Refusal>,
 }
 
 /// A line that was taken from the input and not reported yet.
@@ -132,8 +132,8 @@ impl Sender {
 
     /// Sends what the window has room for; says why nothing more is to be sent.
     fn send_lines(&mut self) -> Option<Ending> {
-        if self.stopped {
-            return Some(Ending::Stopped);
+        if let Some(refusal) = &self.stopped {
+            return Some(Ending::Stopped(refusal.clone()));
         }
         while self.undecided.len() < self.window {
             let Line { number, message } = self.lines.next()?;
@@ -198,7 +198,9 @@ impl Sender {
             (State::Sent(..), Some(Err(error))) => {
                 let refusal = error.to_refusal();
                 // What follows would be refused too, line by line.
-                self.stopped |= matches!(refusal.code, Code::Poisoned | Code::StorageFull);
+                if matches!(refusal.code, Code::Poisoned | Code::StorageFull) {
+                    self.stopped.get_or_insert(refusal.clone());
+                }
                 self.report
                     .refused(line, Some(error.request_id()), &refusal)
             }

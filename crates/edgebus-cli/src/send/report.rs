@@ -22,8 +22,8 @@ pub(super) enum Ending {
     Done,
     /// The connection is lost.
     Lost(Refusal),
-    /// The server's store stopped after an I/O error.
-    Stopped,
+    /// The server takes nothing more, and why: its store has stopped, or is full.
+    Stopped(Refusal),
     /// The user wants it so.
     Interrupted,
     /// The file cannot be read on.
@@ -204,11 +204,15 @@ impl Report {
             _ => "the server did not say".to_owned(),
         };
         match ending {
-            Ending::Stopped => {
+            Ending::Stopped(refusal) if refusal.code == Code::Poisoned => {
                 let message =
                     format!("the server's store has stopped; start it again, then: {again}");
                 let refusal = Refusal::new(Code::Poisoned, message);
                 Err(CliError::with_status(refusal, FAIL_STOP))
+            }
+            Ending::Stopped(refusal) => {
+                let message = format!("{}; when there is room: {again}", refusal.message);
+                Err(Refusal::new(refusal.code, message).into())
             }
             _ if unknown > 0 => {
                 let message =
