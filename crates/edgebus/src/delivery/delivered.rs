@@ -79,7 +79,14 @@ impl Incoming {
 /// it again, and no attempt is charged.
 ///
 /// Everything that [`Incoming`] tells can be asked here too. At least once: a message whose
-/// settlement did not reach the disk comes again.
+/// settlement did not reach the disk comes again. To settle it twice does not compile:
+///
+/// ```compile_fail,E0382
+/// fn twice(message: edgebus::delivery::Delivered) {
+///     message.ack();
+///     message.nak(None, "too late");
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Delivered {
     incoming: Incoming,

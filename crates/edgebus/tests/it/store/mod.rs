@@ -2,7 +2,7 @@
 
 pub(crate) mod wrapped_files;
 
-mod manual_clock;
+pub(crate) mod manual_clock;
 
 mod model;
 
