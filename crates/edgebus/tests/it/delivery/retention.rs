@@ -72,7 +72,7 @@ fn order(number: u64) -> Message {
         .map(|word| {
             format!(
                 "{:x}",
-                (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ word * word << 40
+                (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ ((word * word) << 40)
             )
         })
         .collect();
