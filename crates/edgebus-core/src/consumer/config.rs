@@ -202,11 +202,14 @@ impl ConsumerConfig {
 
     /// Whether a message is for this consumer.
     pub fn selects(&self, record: &Record) -> bool {
-        if record.kind() != self.kind {
-            return false;
-        }
+        self.selects_topic_of(record) && self.is_for(record)
+    }
+
+    /// Whether a message is of its kind and on one of its topics. It may be for another client
+    /// all the same.
+    pub fn selects_topic_of(&self, record: &Record) -> bool {
         let topic = record.topic_str();
-        self.patterns.iter().any(|pattern| pattern.matches(topic)) && self.is_for(record)
+        record.kind() == self.kind && self.patterns.iter().any(|pattern| pattern.matches(topic))
     }
 
     fn is_for(&self, record: &Record) -> bool {

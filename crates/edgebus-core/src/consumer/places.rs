@@ -53,6 +53,13 @@ impl Places {
         self.at.get(&place).map_or(0, |at| at.in_flight)
     }
 
+    /// Whether a place is kept free for a suspect, or has one: what any consumer may give out then
+    /// depends on the others.
+    pub fn has_claims(&self) -> bool {
+        let mut places = self.at.values();
+        places.any(|at| at.probes > 0 || !at.claims.is_empty())
+    }
+
     /// Whether nothing is there and nobody waits for it.
     pub fn is_empty(&self) -> bool {
         self.at.is_empty()

@@ -133,6 +133,7 @@ impl Dispatch {
             && let Some(slot) = self.slots.get_mut(name)
         {
             slot.machine.add_credit(worker, credit);
+            slot.wake();
         }
     }
 
@@ -330,6 +331,7 @@ impl Dispatch {
         self.forget_page(name);
         if let Some(slot) = self.slots.get_mut(name) {
             slot.machine.configured();
+            slot.wake();
         }
     }
 

@@ -4,7 +4,8 @@ use edgebus_core::consumer::Offer;
 use edgebus_core::query::LogQuery;
 use edgebus_core::{ConsumerName, Entry, Seq};
 
-use super::{Dispatch, moment};
+use super::near::Near;
+use super::{Dispatch, Slot, moment};
 use crate::bus::feeder::{Fed, Job};
 use crate::clock::Now;
 use crate::store::{RequestStore, TailRead};
@@ -18,43 +19,52 @@ const LOAD_MESSAGES: usize = 256;
 /// How long a consumer rests whose messages cannot be read.
 const UNREADABLE_S: u64 = 30;
 
+impl Slot {
+    /// Whether there may be something to give out, or a message to look at.
+    fn wants_a_look(&mut self, end: Seq, now: Now) -> bool {
+        if let Some(until) = self.unreadable_until {
+            if now.monotonic < until {
+                return false;
+            }
+            self.unreadable_until = None;
+            self.awake = true;
+        }
+        self.awake || self.looked_upto < end
+    }
+}
+
 impl Dispatch {
     /// Offers every consumer what it can take. Says whether to come back at once.
     pub(in crate::bus) fn feed(&mut self, store: &mut RequestStore, now: Now) -> bool {
-        let names: Vec<_> = self.slots.keys().cloned().collect();
-        let mut more = false;
+        let end = store.staged_seq();
+        // While a place is kept free, and just after, a consumer may have to wait for another.
+        let claims = self.places.has_claims();
+        let all = claims || std::mem::replace(&mut self.claims, claims);
+        let wanting = self.slots.iter_mut().filter_map(|(name, slot)| {
+            let wants = all || slot.wants_a_look(end, now);
+            slot.awake &= !wants;
+            wants.then(|| name.clone())
+        });
+        let names: Vec<_> = wanting.collect();
+        let (mut near, mut more) = (Near::default(), false);
         for name in names {
-            if self.rests(&name, now) {
-                continue;
-            }
             self.feed_due(store, &name, now);
-            more |= self.scan(store, &name, now);
+            more |= self.scan(store, &name, &mut near, now);
         }
         more
-    }
-
-    fn rests(&mut self, name: &ConsumerName, now: Now) -> bool {
-        let Some(slot) = self.slots.get_mut(name) else {
-            return true;
-        };
-        if slot
-            .unreadable_until
-            .is_some_and(|until| now.monotonic < until)
-        {
-            return true;
-        }
-        slot.unreadable_until = None;
-        false
     }
 
     /// Retries, suspects, requeued and replayed messages.
     fn feed_due(&mut self, store: &mut RequestStore, name: &ConsumerName, now: Now) {
         let moment = moment(store, now);
-        let due = self.drive(store, name, |machine, ledger, places, _| {
-            machine.due(ledger, places, moment, LOAD_MESSAGES)
-        });
+        let (Some(slot), Some(ledger)) = (self.slots.get(name), store.ledgers().get(name)) else {
+            return;
+        };
+        let due = slot
+            .machine
+            .due(ledger, &self.places, moment, LOAD_MESSAGES);
         let mut wanted = Vec::new();
-        for (seq, letter) in due.unwrap_or_default() {
+        for (seq, letter) in due {
             let near = match letter {
                 Some(_) => None,
                 None => in_memory(store, seq),
@@ -77,7 +87,14 @@ impl Dispatch {
     }
 
     /// Goes on where the consumer stands. Says whether there is more to look at at once.
-    fn scan(&mut self, store: &mut RequestStore, name: &ConsumerName, now: Now) -> bool {
+    fn scan(
+        &mut self,
+        store: &mut RequestStore,
+        name: &ConsumerName,
+        near: &mut Near,
+        now: Now,
+    ) -> bool {
+        let end = store.staged_seq();
         let mut looked = 0;
         loop {
             let (Some(slot), Some(ledger)) = (self.slots.get_mut(name), store.ledgers().get(name))
@@ -85,9 +102,16 @@ impl Dispatch {
                 return false;
             };
             let Some(from) = slot.machine.scan_from(ledger) else {
+                // It stands still until something happens to it.
+                slot.looked_upto = Seq(u64::MAX);
                 return false;
             };
+            slot.looked_upto = Seq(from.0 - 1);
+            if from > end {
+                return false;
+            }
             if looked >= SCAN_MESSAGES {
+                slot.awake = true;
                 return true;
             }
             while slot.page.front().is_some_and(|entry| entry.seq() < from) {
@@ -110,26 +134,35 @@ impl Dispatch {
             if slot.page_ticket.is_some() {
                 return false;
             }
-            match store.tail_from(from, SCAN_MESSAGES, SCAN_BYTES) {
-                TailRead::End => return false,
-                TailRead::InTables => {
-                    self.ask_page(store, name, from);
-                    return false;
-                }
-                TailRead::Entries(entries) => {
-                    if entries.is_empty() {
+            if !near.begins_at(from) {
+                match store.tail_from(from, SCAN_MESSAGES, SCAN_BYTES) {
+                    TailRead::End => return false,
+                    TailRead::InTables => {
+                        self.ask_page(store, name, from);
                         return false;
                     }
-                    for entry in entries {
-                        looked += 1;
-                        if let Some(slot) = self.slots.get_mut(name) {
-                            slot.machine.passed(Seq(entry.seq().0 - 1));
-                        }
-                        if self.offer(store, name, &entry, now) == Offer::NoRoom {
-                            return false;
-                        }
-                    }
+                    TailRead::Entries(entries) => *near = Near::new(from, entries),
                 }
+            }
+            let Some(config) = ledger.config() else {
+                return false;
+            };
+            let wanted = near.wanted_by(config);
+            looked += near.entries.len();
+            if wanted.is_empty() {
+                slot.machine.passed(near.last);
+                continue;
+            }
+            for entry in wanted {
+                if let Some(slot) = self.slots.get_mut(name) {
+                    slot.machine.passed(Seq(entry.seq().0 - 1));
+                }
+                if self.offer(store, name, entry, now) == Offer::NoRoom {
+                    return false;
+                }
+            }
+            if let Some(slot) = self.slots.get_mut(name) {
+                slot.machine.passed(near.last);
             }
         }
     }
@@ -160,6 +193,7 @@ impl Dispatch {
             slot.page.clear();
             slot.page_upto = Seq(0);
             slot.page_ticket = None;
+            slot.wake();
         }
     }
 
@@ -192,6 +226,7 @@ impl Dispatch {
                     slot.page_ticket = None;
                     slot.page = entries.into();
                     slot.page_upto = upto;
+                    slot.wake();
                 }
             }
             Fed::Loaded {

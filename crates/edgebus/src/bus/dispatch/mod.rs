@@ -10,6 +10,7 @@
 
 pub(super) mod commands;
 mod feed;
+mod near;
 mod pulls;
 mod retention;
 mod staging;
@@ -58,6 +59,10 @@ pub(super) struct Dispatch {
     letters_full: bool,
     /// Of the last step.
     now: Moment,
+    /// A place was kept free for a suspect when consumers were looked at last.
+    claims: bool,
+    /// Those who wait for messages without being a worker.
+    pulling: usize,
     /// Reused for every call of a machine.
     out: Vec<Output>,
     figures: Figures,
@@ -89,6 +94,20 @@ struct Slot {
     pulls: Vec<Pull>,
     /// Stored bytes cannot be read: not to be asked again before this time.
     unreadable_until: Option<Duration>,
+    /// Something happened since it was looked at last.
+    awake: bool,
+    /// It has looked at all messages up to here, or stands still at one it cannot give out.
+    looked_upto: Seq,
+    /// Store time at which its machine wants to be called.
+    tick_ms: Option<u64>,
+}
+
+impl Slot {
+    /// Has it looked at again.
+    fn wake(&mut self) {
+        self.awake = true;
+        self.tick_ms = self.machine.next_tick_ms();
+    }
 }
 
 /// Where a worker's messages go.
@@ -123,6 +142,8 @@ impl Dispatch {
             orphans: Vec::new(),
             letters_full: false,
             now: Moment::default(),
+            claims: false,
+            pulling: 0,
             out: Vec::new(),
             figures: Figures::default(),
             retention_checked: None,
@@ -163,10 +184,7 @@ impl Dispatch {
         let due: Vec<_> = self
             .slots
             .iter()
-            .filter(|(_, slot)| {
-                let at = slot.machine.next_tick_ms();
-                at.is_some_and(|at| at <= moment.store_ms)
-            })
+            .filter(|(_, slot)| slot.tick_ms.is_some_and(|at| at <= moment.store_ms))
             .map(|(name, _)| name.clone())
             .collect();
         for name in due {
@@ -182,7 +200,7 @@ impl Dispatch {
         let ticks = self
             .slots
             .values()
-            .filter_map(|slot| slot.machine.next_tick_ms())
+            .filter_map(|slot| slot.tick_ms)
             .chain(self.pulls_due_ms());
         let next = ticks.min()?;
         Some(Duration::from_millis(next.saturating_sub(store_ms)))
@@ -209,6 +227,7 @@ impl Dispatch {
         let ledger = store.ledger_mut(name)?;
         let mut out = std::mem::take(&mut self.out);
         let result = call(&mut slot.machine, ledger, &mut self.places, &mut out);
+        slot.wake();
         self.take_up(name, &mut out);
         self.out = out;
         Some(result)
@@ -225,7 +244,7 @@ impl Dispatch {
         let mut out = std::mem::take(&mut self.out);
         let mut machine = Consumer::new(ledger, self.limits, seed, moment, &mut out);
         machine.block(self.letters_full.then_some(PauseReason::DeadLettersFull));
-        let slot = Slot {
+        let mut slot = Slot {
             machine,
             page: VecDeque::new(),
             page_upto: Seq(0),
@@ -234,7 +253,11 @@ impl Dispatch {
             born: self.next_ticket,
             pulls: Vec::new(),
             unreadable_until: None,
+            awake: true,
+            looked_upto: Seq(0),
+            tick_ms: None,
         };
+        slot.wake();
         self.slots.insert(name.clone(), slot);
         self.take_up(name, &mut out);
         self.out = out;

@@ -57,6 +57,7 @@ impl Dispatch {
         };
         if let Some(slot) = self.slots.get_mut(name) {
             slot.pulls.push(pull);
+            self.pulling += 1;
         }
     }
 
@@ -78,12 +79,15 @@ impl Dispatch {
     }
 
     pub(super) fn pulls_due_ms(&self) -> impl Iterator<Item = u64> + '_ {
-        let pulls = self.slots.values().flat_map(|slot| &slot.pulls);
-        pulls.map(|pull| pull.until_ms)
+        let slots = self.slots.values().filter(|_| self.pulling > 0);
+        slots.flat_map(|slot| &slot.pulls).map(|pull| pull.until_ms)
     }
 
     /// Answers those who have something, and those whose time is over.
     pub(in crate::bus) fn answer_pulls(&mut self, store: &mut RequestStore, now: Now) {
+        if self.pulling == 0 {
+            return;
+        }
         let now_ms = moment(store, now).store_ms;
         let waiting = self.slots.iter().filter(|(_, slot)| !slot.pulls.is_empty());
         let names: Vec<_> = waiting.map(|(name, _)| name.clone()).collect();
@@ -98,6 +102,7 @@ impl Dispatch {
                 !pull.got.is_empty() || over || pull.done.is_closed()
             };
             let done: Vec<_> = slot.pulls.extract_if(.., ready).collect();
+            self.pulling -= done.len();
             for pull in done {
                 self.finish_pull(store, &name, pull, now);
             }
