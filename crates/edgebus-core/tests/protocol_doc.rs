@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 
 use bytes::BytesMut;
+use edgebus_core::consumer::{Answer, LeaseToken, Reply, Settlement};
+use edgebus_core::stream::{Consume, Open};
 use edgebus_core::wire::control::{Hello, Welcome};
-use edgebus_core::wire::{Frame, ReceiptRange, encode};
-use edgebus_core::{Code, Message, Record, RecordLimits, RequestId, Topic};
+use edgebus_core::wire::settle::SettleItem;
+use edgebus_core::wire::{Decoder, FRAME_BYTES_MAX, Frame, ReceiptRange, encode};
+use edgebus_core::{Code, Message, Record, RecordLimits, RequestId, Seq, Topic};
 
 const DOC: &str = include_str!("../../../docs/protocol.md");
 
@@ -32,9 +35,25 @@ fn hex_blocks() -> BTreeMap<String, Vec<u8>> {
 }
 
 fn order() -> Record {
-    let id = "0192d4c0-7c00-7000-8000-000000000001".parse().expect("id");
-    let topic = "orders.created".parse().expect("topic");
-    let message = Message::new(id, topic, "{\"order\":1}")
+    record(
+        "0192d4c0-7c00-7000-8000-000000000001",
+        "orders.created",
+        "{\"order\":1}",
+    )
+}
+
+fn question() -> Record {
+    record(
+        "0192d4c0-7c00-7000-8000-000000000002",
+        "price",
+        "{\"of\":1}",
+    )
+}
+
+fn record(id: &str, topic: &str, payload: &'static str) -> Record {
+    let id = id.parse().expect("id");
+    let topic = topic.parse().expect("topic");
+    let message = Message::new(id, topic, payload)
         .source("till-7")
         .time_ms(1_730_000_000_000);
     Record::encode(&message, &RecordLimits::default()).expect("fits")
@@ -64,13 +83,94 @@ fn worked_example_is_what_the_code_encodes() {
         count: 1,
         duplicate: false,
     }]);
-    let blocks = hex_blocks();
-    for (name, frame) in [
+    assert_blocks([
         ("hello", hello),
         ("welcome", welcome),
         ("send", send),
         ("receipts", receipts),
-    ] {
+    ]);
+}
+
+#[test]
+fn worked_example_of_a_request_is_what_the_code_encodes() {
+    let token = LeaseToken {
+        epoch: 1,
+        seq: Seq(2),
+        delivery: 1,
+    };
+    let request = Frame::Request {
+        first_tag: 1,
+        records: vec![question()],
+    };
+    let consume = Consume::new("pricing".parse().expect("name"), 16);
+    let open = Frame::Open {
+        stream: 1,
+        open: Box::new((&Open::Consume(consume)).into()),
+    };
+    let opened = Frame::Opened {
+        stream: 1,
+        kept: Vec::new(),
+    };
+    let reply = Reply::new("{\"price\":7}");
+    let settle = Frame::Settle {
+        stream: 1,
+        tag: 1 << 62,
+        items: vec![SettleItem {
+            token,
+            settlement: (&Settlement::Complete(reply.clone())).into(),
+        }],
+    };
+    let settled = Frame::Settled {
+        tag: 1 << 62,
+        errors: Vec::new(),
+    };
+    let answer = Frame::Answer {
+        tag: 1,
+        answer: (&Answer::Reply(reply)).into(),
+    };
+    assert_blocks([
+        ("request", request),
+        ("open", open),
+        ("opened", opened),
+        ("settle", settle),
+        ("settled", settled),
+        ("reply-to", answer),
+    ]);
+    // What the server adds to a record grows with versions of the entry; each stays readable.
+    let mut deliver = BytesMut::from(&hex_blocks()["deliver"][..]);
+    let decoded = Decoder::new(FRAME_BYTES_MAX).decode(&mut deliver);
+    let Ok(Some(Frame::Deliver {
+        stream: 1,
+        deliveries,
+    })) = decoded
+    else {
+        panic!("{decoded:?}")
+    };
+    let [delivery] = &deliveries[..] else {
+        panic!("one message")
+    };
+    assert_eq!((delivery.token, delivery.attempt), (token, 1));
+    assert_eq!(delivery.entry.record(), &question());
+}
+
+/// Every frame has its number in the table and its body described.
+#[test]
+fn every_type_of_frame_stands_in_the_table() {
+    for kind in 1..=25 {
+        assert!(DOC.contains(&format!("\n| {kind} | ")), "type {kind}");
+        let number = format!("({kind})");
+        let simple = [1, 2, 9, 10].contains(&kind);
+        let told = DOC
+            .lines()
+            .filter(|line| line.starts_with("#### "))
+            .any(|line| line.contains(&number));
+        assert!(simple || told, "body of type {kind}");
+    }
+}
+
+fn assert_blocks<const N: usize>(frames: [(&str, Frame); N]) {
+    let blocks = hex_blocks();
+    for (name, frame) in frames {
         let mut bytes = BytesMut::new();
         encode(&frame, &mut bytes);
         let hex: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();

@@ -141,3 +141,32 @@ pub struct DeadLetterRow {
     /// The whole message.
     pub entry: Entry,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filter_takes_what_fits_everything_that_is_set_in_it() {
+        let every = DeadLetterFilter::default();
+        assert!(every.selects(1, "a", "c"));
+        let mut filter = DeadLetterFilter::numbers([1, 2]);
+        assert!(filter.selects(2, "a", "c") && !filter.selects(3, "a", "c"));
+        filter.topic = Some("a.*".parse().expect("pattern"));
+        assert!(filter.selects(2, "a.b", "c") && !filter.selects(2, "a", "c"));
+        filter.consumer = Some("c".parse().expect("name"));
+        assert!(filter.selects(2, "a.b", "c") && !filter.selects(2, "a.b", "d"));
+        // Saying that all are meant widens nothing.
+        filter.all = true;
+        assert!(!filter.selects(2, "a.b", "d"));
+    }
+
+    #[test]
+    fn nothing_is_chosen_by_saying_nothing() {
+        let nothing = DeadLetterFilter::default();
+        assert_eq!(nothing.check(), Ok(()));
+        let refusal = nothing.check_chosen().expect_err("nothing is named");
+        assert_eq!(refusal.code, Code::BadQuery);
+        assert_eq!(DeadLetterFilter::all().check_chosen(), Ok(()));
+    }
+}

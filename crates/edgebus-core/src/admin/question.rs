@@ -64,7 +64,8 @@ pub enum Admin {
     Next {
         /// Of which consumer.
         name: ConsumerName,
-        /// At most this many; from 1 to [`NEXT_MAX`].
+        /// At most this many; from 1 to [`NEXT_MAX`]. There may be fewer, so that the answer fits
+        /// a frame.
         count: u32,
         /// They are done with being handed over.
         ack: bool,

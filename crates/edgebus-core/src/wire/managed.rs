@@ -2,6 +2,7 @@
 //! that an answer of a newer server costs that answer alone.
 
 use bytes::Bytes;
+use prost::Message as _;
 
 use super::stream::WireAnswer;
 use crate::admin::{ClientInfo, ConsumerInfo, DeadLetterRow, LetterState, Managed, RequestState};
@@ -235,6 +236,72 @@ impl TryFrom<WireManaged> for Managed {
                 ));
             }
         })
+    }
+}
+
+impl WireManaged {
+    /// An answer that fits a frame, whose limit is in bytes, length field not counted. A page of
+    /// dead letters is cut, and says where to go on; a single one that is too large loses what is
+    /// known of its oldest attempts.
+    ///
+    /// # Errors
+    /// [`Code::FrameTooLarge`] for what cannot be cut.
+    pub fn within(managed: &Managed, frame_bytes_max: usize) -> Result<Self, Refusal> {
+        let room = frame_bytes_max.saturating_sub(BESIDE_ANSWER_BYTES);
+        let mut wire = Self::from(managed);
+        if let Some(What::DeadLetters(page)) = &mut wire.what {
+            page.cut(room);
+        }
+        if wire.encoded_len() <= room {
+            return Ok(wire);
+        }
+        Err(Refusal::new(
+            Code::FrameTooLarge,
+            format!("the answer is larger than a frame of {frame_bytes_max} bytes: ask for less"),
+        ))
+    }
+}
+
+/// What a frame has before an answer, and the answer before what it holds.
+const BESIDE_ANSWER_BYTES: usize = 64;
+/// What stands before each item of a list.
+const BESIDE_ITEM_BYTES: usize = 8;
+
+impl Letters {
+    fn cut(&mut self, room: usize) {
+        let mut left = room;
+        let fits = |letter: &WireLetter| {
+            let rest = left.checked_sub(letter.encoded_len() + BESIDE_ITEM_BYTES);
+            left = rest.unwrap_or_default();
+            rest.is_some()
+        };
+        let count = self
+            .letters
+            .iter()
+            .map(fits)
+            .take_while(|fits| *fits)
+            .count();
+        let count = count.max(1);
+        if count < self.letters.len() {
+            self.letters.truncate(count);
+            self.next = self.letters.last().map(|letter| letter.number);
+        }
+        if let [only] = &mut self.letters[..] {
+            only.cut(room);
+        }
+    }
+}
+
+impl WireLetter {
+    fn cut(&mut self, room: usize) {
+        let mut over = (self.encoded_len() + BESIDE_ITEM_BYTES).saturating_sub(room);
+        let oldest = self.attempts.iter().take_while(|attempt| {
+            let goes_on = over > 0;
+            over = over.saturating_sub(attempt.encoded_len());
+            goes_on
+        });
+        let oldest = oldest.count();
+        self.attempts.drain(..oldest);
     }
 }
 

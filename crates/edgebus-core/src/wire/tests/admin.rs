@@ -391,3 +391,61 @@ fn question_with_bad_names_or_nothing_in_it_is_refused_by_code() {
         assert_eq!(refusal.code, code, "{bytes:?}");
     }
 }
+
+#[test]
+fn page_of_dead_letters_that_fits_no_frame_is_cut_and_says_where_to_go_on() {
+    let letter = |number: u64, attempts: usize| {
+        let attempt = |wall_ms| AttemptError {
+            error: "x".repeat(100),
+            wall_ms,
+        };
+        DeadLetterRow {
+            number,
+            seq: Seq(number),
+            consumer: "c".into(),
+            code: DeadLetterCode::Attempts,
+            reason: String::new(),
+            state: LetterState::Dead,
+            attempts: (1..=attempts as u64).map(attempt).collect(),
+            wall_ms: 1,
+            entry: entry(number),
+        }
+    };
+    type Page = (Vec<DeadLetterRow>, Option<u64>);
+    let within = |letters: Vec<DeadLetterRow>, frame_bytes_max| -> Result<Page, Refusal> {
+        let next = None;
+        let managed = Managed::DeadLetters { letters, next };
+        let managed = WireManaged::within(&managed, frame_bytes_max)?;
+        let frame = Frame::Managed {
+            tag: 1,
+            managed: Box::new(managed),
+        };
+        assert!(bytes_of(&frame).len() - 4 <= frame_bytes_max);
+        let Frame::Managed { managed, .. } = sent(&frame) else {
+            panic!("an answer")
+        };
+        match Managed::try_from(*managed)? {
+            Managed::DeadLetters { letters, next } => Ok((letters, next)),
+            other => panic!("{other:?}"),
+        }
+    };
+    let all: Vec<_> = (1..=5).map(|number| letter(number, 1)).collect();
+    assert_eq!(within(all.clone(), 1 << 20), Ok((all.clone(), None)));
+    let (some, next) = within(all.clone(), 700).expect("cut");
+    assert!((2..5).contains(&some.len()));
+    assert_eq!(
+        (&some[..], next),
+        (&all[..some.len()], Some(some.len() as u64))
+    );
+    // One that is too large by itself keeps its latest attempts.
+    let (one, next) = within(vec![letter(1, 100), letter(2, 1)], 700).expect("cut");
+    assert_eq!(next, Some(1));
+    let times: Vec<_> = one[0]
+        .attempts
+        .iter()
+        .map(|attempt| attempt.wall_ms)
+        .collect();
+    assert!(!times.is_empty() && times.ends_with(&[100]));
+    let refusal = within(vec![letter(1, 0)], 100).expect_err("no room for the message");
+    assert_eq!(refusal.code, Code::FrameTooLarge);
+}
