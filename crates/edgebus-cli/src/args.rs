@@ -26,7 +26,7 @@ Environment: EDGEBUS_SERVER as --server (bench takes the option only), EDGEBUS_I
 
 /// A durable message bus for edge servers.
 #[derive(Debug, clap::Parser)]
-#[command(name = "edgebus", version, disable_help_subcommand = true, after_help = AFTER_HELP)]
+#[command(name = "edgebus", version, after_help = AFTER_HELP)]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Command,

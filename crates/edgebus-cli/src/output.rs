@@ -68,6 +68,10 @@ pub(crate) fn text(text: &str) -> Result<(), CliError> {
 pub(crate) fn print_bytes(bytes: &[u8]) -> Result<(), CliError> {
     let mut output = Output::new();
     output.bytes(bytes)?;
+    // People find their prompt where they expect it; programs get what was replied.
+    if std::io::stdout().is_terminal() && !bytes.ends_with(b"\n") {
+        output.bytes(b"\n")?;
+    }
     output.flush()
 }
 

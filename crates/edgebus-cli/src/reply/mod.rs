@@ -92,7 +92,7 @@ pub(crate) fn run(options: Options, global: &Global) -> Result<(), CliError> {
         settings: options.settings,
         credit: u32::from(options.workers),
     };
-    let script = Script::new(options.exec);
+    let script = Script::new(options.exec)?;
     remote::runtime()?.block_on(async {
         let worker = Worker::start(post, script, options.workers, options.timeout).await?;
         worker.run().await

@@ -22,6 +22,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::captured::{Output, Tail};
+use crate::error::CliError;
 
 /// Exit status that means: never try this message again.
 const REJECT: i32 = 65;
@@ -64,16 +65,36 @@ pub(super) enum Ended {
     Killed,
 }
 
+/// Whether a command is one path with folders and nothing else.
+fn is_path_alone(command: &OsString) -> bool {
+    let text = command.to_string_lossy();
+    let plain = |c: char| c.is_alphanumeric() || "/._-+".contains(c);
+    text.contains('/') && text.chars().all(plain)
+}
+
 impl Script {
     /// A file is run as it is, so that its name may hold anything; all else goes to the shell.
-    pub(super) fn new(command: OsString) -> Self {
+    ///
+    /// # Errors
+    /// It says nothing, or names a file that cannot be run: no message is to pay for that.
+    pub(super) fn new(command: OsString) -> Result<Self, CliError> {
         let path = Path::new(&command);
-        let is_executable = std::fs::metadata(path)
-            .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0);
-        match is_executable {
-            // A bare name would be looked for along PATH.
-            true => Self::File(Path::new(".").join(path)),
-            false => Self::Shell(command),
+        let shown = path.display();
+        if command.to_string_lossy().trim().is_empty() {
+            return Err(CliError::usage("--exec needs a command"));
+        }
+        match std::fs::metadata(path) {
+            Ok(file) if file.is_file() && file.permissions().mode() & 0o111 != 0 => {
+                // A bare name would be looked for along PATH.
+                Ok(Self::File(Path::new(".").join(path)))
+            }
+            Ok(file) if file.is_file() => Err(CliError::usage(format!(
+                "{shown} cannot be executed: chmod +x {shown}, or name its interpreter"
+            ))),
+            Err(_) if is_path_alone(&command) => {
+                Err(CliError::usage(format!("there is no file {shown}")))
+            }
+            _ => Ok(Self::Shell(command)),
         }
     }
 

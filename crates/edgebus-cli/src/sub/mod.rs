@@ -25,8 +25,11 @@ use printer::Printer;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Goes on until it is interrupted, and connects again when the connection is lost. What is published
-while nobody listens is missed, unless it was published with --persist and --name is given: then it
-waits, and is printed when the name is used again.
+while nobody listens is missed.
+
+With --name it prints only what is published with --persist, and misses none of it: what comes while
+nobody uses the name waits. A name belongs to the client that used it first (--client). Two at a time
+under one name share what comes.
 
 Examples:
   edgebus sub 'prices.*'

@@ -16,7 +16,7 @@ fn job(payload: &[u8]) -> Job {
 
 async fn run(line: &str, job: Job) -> Ended {
     let (_keep, kill) = oneshot::channel();
-    Script::new(line.into()).run(job, kill).await
+    Script::new(line.into()).unwrap().run(job, kill).await
 }
 
 fn done(text: &str) -> Ended {
@@ -105,7 +105,7 @@ async fn a_command_that_ignores_being_asked_is_killed() {
 async fn a_command_can_be_killed_at_once() {
     let (kill, killed) = oneshot::channel();
     kill.send(()).expect("it waits");
-    let script = Script::new("sleep 1000".into());
+    let script = Script::new("sleep 1000".into()).unwrap();
     assert_eq!(script.run(job(b""), killed).await, Ended::Killed);
 }
 
@@ -128,4 +128,16 @@ async fn a_command_that_is_not_there_is_tried_again() {
         run("/nowhere/at-all", job(b"")).await,
         Ended::Retry(_)
     ));
+}
+
+#[test]
+fn command_that_cannot_be_run_is_refused_before_any_message_pays_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("handle");
+    assert!(Script::new(file.clone().into()).is_err(), "not there");
+    std::fs::write(&file, "#!/bin/sh\n").unwrap();
+    assert!(Script::new(file.into()).is_err(), "not executable");
+    assert!(Script::new(" ".into()).is_err(), "nothing");
+    assert!(Script::new("tr a-z A-Z".into()).is_ok());
+    assert!(Script::new("/bin/sh -c true".into()).is_ok());
 }

@@ -7,6 +7,7 @@ use super::super::config::ConsumerMode;
 use super::super::ledger::{Ledger, Standing, keep_last};
 use super::super::op::{ConsumerOp, Failure};
 use super::super::places::Places;
+use super::super::reply::Reply;
 use super::super::settlement::{AttemptError, DeadLetterCode, Settlement};
 use super::super::token::LeaseToken;
 use super::breaker::Turn;
@@ -98,19 +99,9 @@ impl Consumer {
             return Err(refusal);
         }
         match settlement {
-            Settlement::Ack => {
-                self.finish(ledger, places, ConsumerOp::Done(vec![(seq, seq)]), seq, out)
-            }
-            Settlement::Complete(reply) => {
-                let responder = ledger.config.as_ref().map(|config| config.mode);
-                let op = if responder == Some(ConsumerMode::Responder) {
-                    let reply = Bytes::from(reply.encode_to_vec());
-                    ConsumerOp::Completed { seq, reply }
-                } else {
-                    ConsumerOp::Done(vec![(seq, seq)])
-                };
-                self.finish(ledger, places, op, seq, out);
-            }
+            // Whoever asked a responder is answered, if with nothing but that it is done.
+            Settlement::Ack => self.complete(ledger, places, seq, &Reply::default(), out),
+            Settlement::Complete(reply) => self.complete(ledger, places, seq, &reply, out),
             Settlement::Nak { delay_ms, reason } => {
                 let delay_ms = delay_ms.map(|ms| ms.max(1));
                 let failing = Failing::refused(delay_ms, bounded(reason));
@@ -161,6 +152,24 @@ impl Consumer {
             Standing::Done => Err(already_completed(token)),
             Standing::Open | Standing::Before | Standing::Never => Err(stale(token)),
         }
+    }
+
+    fn complete(
+        &mut self,
+        ledger: &mut Ledger,
+        places: &mut Places,
+        seq: Seq,
+        reply: &Reply,
+        out: &mut Vec<Output>,
+    ) {
+        let mode = ledger.config.as_ref().map(|config| config.mode);
+        let op = if mode == Some(ConsumerMode::Responder) {
+            let reply = Bytes::from(reply.encode_to_vec());
+            ConsumerOp::Completed { seq, reply }
+        } else {
+            ConsumerOp::Done(vec![(seq, seq)])
+        };
+        self.finish(ledger, places, op, seq, out);
     }
 
     /// Whoever holds it, holds it no more; whoever waits for it, waits no more.
