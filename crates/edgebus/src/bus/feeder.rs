@@ -226,19 +226,32 @@ pub(super) fn find_answer(
     seq: Seq,
     responders: &[ConsumerName],
 ) -> Result<Option<Answer>, StoreError> {
+    // Looked at before the reply is: one that is stored meanwhile is found then.
+    let passed = match reader.get_by_seq(seq)? {
+        Some(entry) => responders
+            .iter()
+            .find(|name| reader.has_passed(name, &entry)),
+        None => None,
+    };
     if let Some(reply) = reader.reply(seq)? {
         return Ok(Some(Answer::Reply(reply)));
     }
     for responder in responders {
         if let Some(number) = reader.dead_letter_of(responder.as_str(), seq)?
             && let Some(letter) = reader.dead_letter(number)?
-            && !letter.is_requeued()
         {
-            return Ok(Some(Answer::DeadLettered {
-                reason: letter.reason,
-            }));
+            let reason = letter.reason.clone();
+            let dead = Answer::DeadLettered { reason };
+            return Ok((!letter.is_requeued()).then_some(dead));
         }
     }
-    let trimmed = seq < reader.first_seq();
-    Ok(trimmed.then_some(Answer::Expired))
+    if seq < reader.first_seq() {
+        return Ok(Some(Answer::Expired));
+    }
+    // Nobody will ever run it, so nobody is to wait for it.
+    Ok(passed.map(|name| Answer::DeadLettered {
+        reason: format!(
+            "consumer {name} is past it and gave no reply: its dead letter was removed, or its place was set behind it"
+        ),
+    }))
 }

@@ -104,8 +104,11 @@ impl MessageBus {
                 .await
             }
             Admin::RemoveDeadLetters { filter, dry_run } => {
+                // One that is to be tried again goes only if it is named.
+                let named = !filter.numbers.is_empty();
+                let goes = move |letter: &DeadLetter| named || !letter.is_requeued();
                 let letters = self
-                    .look(move |reader| chosen(reader, &filter, |_| true))
+                    .look(move |reader| chosen(reader, &filter, goes))
                     .await?;
                 self.in_parts(letters, dry_run, |letters, done| Command::RemoveLetters {
                     letters,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use edgebus_core::consumer::{Ledger, Reply};
+use edgebus_core::consumer::{ConsumerConfig, Ledger, Reply};
 use edgebus_core::query::{LogPage, LogQuery, Stats};
 use edgebus_core::{Code, ConsumerName, Entry, Lsn, Refusal, RequestId, Scope, Seq};
 use prost::Message as _;
@@ -172,6 +172,16 @@ impl StoreReader {
             .read()
             .letters
             .number_of(consumer, seq))
+    }
+
+    /// Whether a message is for a consumer and behind it: done, or never to be given to it.
+    pub fn has_passed(&self, consumer: &ConsumerName, entry: &Entry) -> bool {
+        let consumers = self.shared.consumers.read();
+        let ledger = consumers.ledgers.get(consumer);
+        ledger.is_some_and(|ledger| {
+            let selects = |config: &ConsumerConfig| config.selects(entry.record());
+            ledger.config().is_some_and(selects) && ledger.is_done(entry.seq())
+        })
     }
 
     /// How many dead letters there are.

@@ -28,6 +28,7 @@ macro_rules! over_either {
 }
 
 mod consumers;
+mod given_up;
 mod limits;
 mod lost;
 mod notifications;
