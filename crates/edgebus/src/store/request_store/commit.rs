@@ -95,7 +95,9 @@ impl RequestStore {
     pub fn reserve(&mut self, extra_bytes: usize) -> Result<(), StoreError> {
         self.shared.check()?;
         let wanted = self.staged.ops.len().saturating_add(extra_bytes);
-        self.reserve_bytes(wanted.min(self.journal.group_bytes_max()))
+        self.reserve_bytes(wanted.min(self.journal.group_bytes_max()))?;
+        self.staged.room = Some(self.journal.room());
+        Ok(())
     }
 
     fn reserve_bytes(&mut self, bytes: usize) -> Result<(), StoreError> {

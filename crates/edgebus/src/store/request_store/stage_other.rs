@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
+use bytes::Bytes;
 use edgebus_core::consumer::{AttemptError, ConsumerConfig, ConsumerOp, DeadLetterCode, Ledger};
 use edgebus_core::{Code, ConsumerName, Refusal, Seq};
 
@@ -113,7 +114,8 @@ impl RequestStore {
             reason: letter.reason.to_owned(),
             store_time_ms: self.time.at(now),
             wall_ms: now.wall_ms,
-            entry: letter.entry.as_bytes().clone(),
+            // A copy: the entry may be a part of a whole block, which would stay in memory.
+            entry: Bytes::copy_from_slice(letter.entry.as_bytes()),
             code: letter.code.as_str().to_owned(),
             attempts,
             state: 0,
@@ -211,6 +213,15 @@ impl RequestStore {
         self.stage_fate(&[number], Fate::Requeued)
     }
 
+    /// Marks a requeued dead letter as dead again, as it stands. The consumer's own change comes
+    /// from its machine.
+    ///
+    /// # Errors
+    /// As [`RequestStore::stage_requeued`].
+    pub fn stage_letter_dead(&mut self, number: u64) -> Result<(), StageError> {
+        self.stage_fate(&[number], Fate::Dead)
+    }
+
     /// Removes dead letters.
     ///
     /// # Errors
@@ -263,7 +274,14 @@ impl RequestStore {
         self.shared.check().map_err(|e| Refusal::from(&e))?;
         let start = self.staged.ops.len();
         op.encode(&mut self.staged.ops);
-        if self.staged.ops.len() > self.journal.group_bytes_max() {
+        // One that is larger than a group is a group of its own: what a consumer decided must be
+        // written, however large it is. Requests never wait for room that others take after it was
+        // made: they would be refused when the disk is full, and what was decided about them not.
+        let bytes_max = match self.staged.room {
+            Some(room) if !self.staged.appends.is_empty() => room,
+            _ => self.journal.group_bytes_max(),
+        };
+        if start > 0 && self.staged.ops.len() > bytes_max {
             self.staged.ops.truncate(start);
             return Err(StageError::GroupFull);
         }

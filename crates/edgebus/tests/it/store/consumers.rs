@@ -620,3 +620,69 @@ fn dead_letters_are_bounded_by_hand_too() {
             .expect("durable")
     );
 }
+
+/// The store was set up for larger requests once; its groups and segments are smaller now.
+#[test]
+fn dead_letter_larger_than_a_group_is_kept_whole() {
+    let folder = tempfile::tempdir().expect("folder");
+    let mut large = small_config();
+    large.segment_bytes = 2 * 1024 * 1024;
+    large.record.payload_bytes_max = 400 * 1024;
+    let mut store = open_with(folder.path(), large).expect("opens");
+    let message = super::large_message(1, 400 * 1024);
+    store.append_request(&message).expect("stored");
+    store.close().expect("closes");
+
+    let mut store = open(&folder);
+    append(&mut store, 2..=3);
+    let moved = store.move_to_dead_letter(Seq(1), &name(0), "no");
+    assert!(moved.expect("durable"));
+    append(&mut store, 4..=5);
+    for _ in 0..3 {
+        let letter = store.reader().dead_letter(1).expect("readable");
+        let entry = letter.expect("kept").entry().expect("whole");
+        assert_eq!(entry.record().to_message().as_ref(), Ok(&message));
+        assert_eq!(store.reader().last_seq(), Seq(5));
+        drop(store);
+        store = open(&folder);
+    }
+    seal(&mut store);
+    append(&mut store, 6..=6);
+    seal(&mut store);
+    append(&mut store, 7..=7);
+    seal(&mut store);
+    let sizes = super::segments(folder.path());
+    let sizes = sizes
+        .iter()
+        .map(|path| path.metadata().expect("file").len());
+    assert!(sizes.max() <= Some(256 * 1024), "the large one is gone");
+}
+
+/// Room for what is decided about requests is made before; when more is decided, it waits for the
+/// next group. Else it would stay when the requests are refused, and meet others of the same number.
+#[test]
+fn change_beyond_the_room_that_was_made_does_not_go_with_the_requests() {
+    let (_folder, mut store, till) = till_with(1);
+    let now = store.clock().now();
+    store.stage_put(&till, config(5), Seq(0)).expect("room");
+    store.commit(now).expect("durable");
+    // Almost to the end of the segment.
+    let mut number = 2;
+    loop {
+        let message = super::large_message(number, 8 * 1024);
+        let record = edgebus::Record::encode(&message, &store.record_limits()).expect("fits");
+        let print = store.fingerprinter().fingerprint(&record);
+        let staged = store.stage_append(&record, Default::default(), "", print, now);
+        staged.expect("room");
+        store.reserve(100).expect("room");
+        let reply = bytes::Bytes::from(vec![7; 40 * 1024]);
+        let seq = Seq(number);
+        let op = ConsumerOp::Completed { seq, reply };
+        number += 1;
+        if store.stage_change(&till, &op, &[]) == Err(StageError::GroupFull) {
+            break;
+        }
+        store.commit(now).expect("durable");
+        assert!(number < 100, "a segment has an end");
+    }
+}
