@@ -163,11 +163,13 @@ impl Dispatch {
         now: Now,
     ) {
         let moment = moment(store, now);
+        let limits = store.record_limits();
         let count = items.len();
         let outcomes = self.drive(store, consumer, |machine, ledger, places, out| {
             items
                 .into_iter()
                 .map(|(token, settlement)| {
+                    let settlement = settlement.bounded(&limits)?;
                     machine.settle(ledger, places, token, settlement, moment, out)
                 })
                 .collect::<Vec<_>>()
@@ -230,6 +232,7 @@ impl Dispatch {
             }
             Change::Settle(name, token, settlement) => {
                 let moment = moment(store, now);
+                let settlement = settlement.bounded(&store.record_limits())?;
                 let settled = self.drive(store, &name, |machine, ledger, places, out| {
                     machine.settle(ledger, places, token, settlement, moment, out)
                 });
@@ -423,7 +426,8 @@ impl Dispatch {
         }
     }
 
-    /// Dead letters are tried again by the consumers they failed for.
+    /// Dead letters are tried again by the consumers they failed for; those that were decided
+    /// otherwise meanwhile are not. Everything decided before must be staged.
     pub(in crate::bus) fn requeue(
         &mut self,
         store: &mut RequestStore,
@@ -432,6 +436,9 @@ impl Dispatch {
     ) {
         let mut count = 0;
         for (number, name, seq) in letters {
+            if !is_there(store, number, &name, seq) {
+                continue;
+            }
             let requeued = self.drive(store, &name, |machine, ledger, _, out| {
                 machine.requeue(ledger, seq, number, out);
             });
@@ -443,13 +450,15 @@ impl Dispatch {
         self.release(Release::Counted(done, count));
     }
 
-    /// Dead letters are thrown away.
+    /// Dead letters are thrown away, those that are still there. Everything decided before must be
+    /// staged.
     pub(in crate::bus) fn remove_letters(
         &mut self,
         store: &mut RequestStore,
-        letters: Vec<(u64, ConsumerName, Seq)>,
+        mut letters: Vec<(u64, ConsumerName, Seq)>,
         done: oneshot::Sender<Result<u64, Refusal>>,
     ) {
+        letters.retain(|(number, name, seq)| is_there(store, *number, name, *seq));
         let count = letters.len() as u64;
         for (number, name, seq) in &letters {
             let requeued = store.ledgers().get(name).and_then(|l| l.requeued(*seq));
@@ -462,6 +471,11 @@ impl Dispatch {
         self.letters_removed(letters.into_iter().map(|(number, ..)| number).collect());
         self.release(Release::Counted(done, count));
     }
+}
+
+/// Whether a dead letter is that of a consumer and a message, as it was when it was looked for.
+fn is_there(store: &RequestStore, number: u64, name: &ConsumerName, seq: Seq) -> bool {
+    matches!(store.reader().dead_letter_of(name.as_str(), seq), Ok(Some(of)) if of == number)
 }
 
 /// Whether a consumer that is there does what is asked for.

@@ -33,3 +33,4 @@ mod lost;
 mod notifications;
 mod operators;
 mod requests;
+mod together;
