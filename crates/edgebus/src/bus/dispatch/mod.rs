@@ -10,6 +10,7 @@
 
 pub(super) mod commands;
 mod feed;
+mod letters;
 mod pulls;
 mod retention;
 mod staging;
