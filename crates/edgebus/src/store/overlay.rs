@@ -85,6 +85,8 @@ pub(super) struct Overlay {
     pub(super) letter_bytes: usize,
     /// The consumers that changed, as they were when this was closed; `None` for one that is gone.
     pub(super) consumers: Vec<(ConsumerName, Option<ConsumerRow>)>,
+    /// The highest epoch of the consumers that were removed up to when this was closed.
+    pub(super) removed_epoch: u32,
     /// Nothing before it is kept, as far as is known up to here.
     pub(super) first_seq: Seq,
     /// Last sequence number up to here.
@@ -111,6 +113,7 @@ impl Overlay {
             letters: BTreeMap::new(),
             letter_bytes: 0,
             consumers: Vec::new(),
+            removed_epoch: 0,
             first_seq,
             last_seq,
             last_lsn,

@@ -59,12 +59,12 @@ impl StoreReader {
     /// [`StoreError::Corrupt`] or what the operating system says.
     pub fn get_consumer_offset(&self, consumer: &ConsumerName) -> Result<Option<Seq>, StoreError> {
         let consumers = self.shared.consumers.read();
-        Ok(consumers.ledgers.get(consumer).map(Ledger::offset))
+        Ok(consumers.ledgers.by_name.get(consumer).map(Ledger::offset))
     }
 
     /// All consumers, as of the last sync. Copies them: not for every moment.
     pub fn consumers(&self) -> BTreeMap<ConsumerName, Ledger> {
-        self.shared.consumers.read().ledgers.clone()
+        self.shared.consumers.read().ledgers.by_name.clone()
     }
 
     /// The stored reply of a request; `None` when there is none (yet), or none any more because the

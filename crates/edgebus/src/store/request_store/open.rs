@@ -172,6 +172,7 @@ impl Overlays {
         if !self.open.is_empty() {
             let next = self.open.successor();
             self.open.consumers = self.consumers.take_changed();
+            self.open.removed_epoch = self.consumers.ledgers.removed_epoch;
             self.closed
                 .push_back(Arc::new(std::mem::replace(&mut self.open, next)));
         }

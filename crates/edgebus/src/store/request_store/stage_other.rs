@@ -13,7 +13,6 @@ use edgebus_core::{Code, ConsumerName, Refusal, Seq};
 use super::{RequestStore, StageError};
 use crate::clock::Now;
 use crate::store::StoreError;
-use crate::store::consumers::apply_to;
 use crate::store::dead_letter::{DeadLetter, Fate, NewLetter};
 use crate::store::op::Op;
 
@@ -25,13 +24,13 @@ fn part(bound: u64) -> u64 {
 impl RequestStore {
     /// What is durable about each consumer, with what is staged.
     pub fn ledgers(&self) -> &BTreeMap<ConsumerName, Ledger> {
-        &self.ledgers
+        &self.ledgers.by_name
     }
 
     /// The ledger of a consumer, for its machine: each change of it is to be staged with
     /// [`RequestStore::stage_change`].
     pub fn ledger_mut(&mut self, name: &ConsumerName) -> Option<&mut Ledger> {
-        self.ledgers.get_mut(name)
+        self.ledgers.by_name.get_mut(name)
     }
 
     /// Makes a consumer, or sets one up anew; the offset counts only when it is new.
@@ -94,7 +93,7 @@ impl RequestStore {
             op: op.clone(),
         };
         self.stage_other(staged)?;
-        apply_to(&mut self.ledgers, name, &op);
+        self.ledgers.apply(name, &op);
         Ok(())
     }
 
@@ -186,7 +185,7 @@ impl RequestStore {
             return Ok(Err(error));
         }
         let done = ConsumerOp::DeadLettered { seq };
-        apply_to(&mut self.ledgers, consumer, &done);
+        self.ledgers.apply(consumer, &done);
         Ok(Ok(true))
     }
 

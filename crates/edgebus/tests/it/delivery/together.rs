@@ -114,3 +114,30 @@ async fn message_given_up_after_it_was_trimmed_is_a_gap_before_and_after_a_resta
     assert_eq!((after.offset, after.gaps), (Seq(3), 1));
     assert_eq!(after.last_gap, Some((Seq(1), Seq(1))));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn consumer_set_to_the_last_number_there_is_holds_up_nobody() {
+    let on = TestBus::start();
+    let (_messages, _taken) = taken(&on.bus, 1).await;
+    let set = on.bus.set_consumer_offset(name("audit"), Seq(u64::MAX));
+    within(set).await.unwrap();
+    new(within(on.bus.send_to_server(ask(2))).await);
+    let info = on.bus.consumer_info(name("audit")).await.unwrap();
+    assert_eq!((info.offset, info.epoch), (Seq(u64::MAX), 2));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn token_of_a_removed_consumer_is_stale_for_the_one_made_after_it() {
+    let on = TestBus::start();
+    let (messages, first) = taken(&on.bus, 1).await;
+    let old = first[0].token();
+    on.bus.consumer_remove(name("audit")).await.unwrap();
+    drop((messages, first));
+    let mut messages = on.bus.consumer(listener("audit")).await.unwrap();
+    let message = next(&mut messages).await;
+    assert_eq!(message.seq(), old.seq);
+    let ack = edgebus::consumer::Settlement::Ack;
+    let refused = on.bus.settle_by_name(name("audit"), old, ack).await;
+    assert_eq!(refused.unwrap_err().code, Code::StaleLease);
+    within(message.ack_durable()).await.unwrap();
+}

@@ -116,6 +116,8 @@ struct Model {
     first: u64,
     last: u64,
     ledgers: BTreeMap<ConsumerName, Ledger>,
+    /// The highest epoch of those that were removed.
+    removed_epoch: u32,
     replies: BTreeMap<Seq, Reply>,
     /// By number: consumer, request, errors, whether it is requeued.
     letters: BTreeMap<u64, Letter>,
@@ -254,13 +256,16 @@ impl Run {
                     Some(ledger) => drop(ledger.apply(&op)),
                     None => {
                         let ledger = Ledger::new(Some(config), Seq(offset));
+                        let ledger = ledger.with_epoch(model.removed_epoch + 1);
                         model.ledgers.insert(name(index), ledger);
                     }
                 }
             }
             Act::Delete(index) => {
                 store.stage_delete(&name(index)).expect("room");
-                model.ledgers.remove(&name(index));
+                if let Some(removed) = model.ledgers.remove(&name(index)) {
+                    model.removed_epoch = model.removed_epoch.max(removed.epoch());
+                }
                 // Nobody is to get them again.
                 for letter in model.letters.values_mut() {
                     letter.requeued &= letter.consumer != name(index);
@@ -275,6 +280,7 @@ impl Run {
                     Some(ledger) => drop(ledger.apply(&op)),
                     None => {
                         let ledger = Ledger::new(None, Seq(offset));
+                        let ledger = ledger.with_epoch(model.removed_epoch + 1);
                         model.ledgers.insert(name(index), ledger);
                     }
                 }
@@ -685,4 +691,44 @@ fn change_beyond_the_room_that_was_made_does_not_go_with_the_requests() {
         store.commit(now).expect("durable");
         assert!(number < 100, "a segment has an end");
     }
+}
+
+/// A worker that slept through it all must not settle messages of the new consumer with a token of
+/// the old one.
+#[test]
+fn consumer_made_again_has_an_epoch_that_was_never_used_for_its_name() {
+    let (folder, mut store, till) = till_with(1);
+    let now = store.clock().now();
+    let mut last = 0;
+    for round in 0..6 {
+        match round % 2 {
+            0 => store.stage_put(&till, config(5), Seq(0)).expect("room"),
+            _ => store.stage_offset(&till, Seq(0)).expect("room"),
+        }
+        let epoch = store.ledgers()[&till].epoch();
+        assert!(epoch > last, "{epoch} after {last}");
+        store.stage_offset(&till, Seq(0)).expect("room");
+        last = store.ledgers()[&till].epoch();
+        store.stage_delete(&till).expect("room");
+        store.commit(now).expect("durable");
+        if round % 3 == 0 {
+            seal(&mut store);
+        }
+        if round > 1 {
+            drop(store);
+            store = open(&folder);
+        }
+    }
+}
+
+#[test]
+fn consumer_that_is_done_with_everything_there_will_ever_be_survives() {
+    let (folder, mut store, till) = till_with(1);
+    let last = Seq(u64::MAX);
+    store.set_consumer_offset(&till, last).expect("durable");
+    seal(&mut store);
+    drop(store);
+    let store = open(&folder);
+    let found = store.get_consumer_offset(&till).expect("readable");
+    assert_eq!(found, Some(last));
 }
