@@ -192,7 +192,8 @@ impl Overlay {
         self.groups.is_empty()
     }
 
-    /// The groups that hold requests from a sequence number on, up to about that many bytes.
+    /// The groups that hold requests from a sequence number on, up to about that many bytes, and at
+    /// least one.
     pub(super) fn groups_from(&self, from: Seq, bytes_max: usize) -> Vec<Arc<Group>> {
         let start = self
             .groups
@@ -202,7 +203,7 @@ impl Overlay {
         self.groups[start..]
             .iter()
             .take_while(|group| {
-                let enough = bytes >= bytes_max;
+                let enough = bytes >= bytes_max.max(1);
                 bytes += group.ops.len();
                 !enough
             })

@@ -174,6 +174,13 @@ impl StoreReader {
             .number_of(consumer, seq))
     }
 
+    /// Whose a dead letter is: the consumer and the request. `None` when there is none (any more).
+    /// Told of damaged ones, too.
+    pub fn dead_letter_whose(&self, number: u64) -> Option<(String, Seq)> {
+        let whose = self.shared.consumers.read().letters.whose(number);
+        whose.map(|(consumer, seq)| (consumer.to_string(), seq))
+    }
+
     /// How many dead letters there are.
     pub fn dead_letter_count(&self) -> u64 {
         self.shared.consumers.read().letters.count()

@@ -106,7 +106,7 @@ impl RequestStore {
             tables,
             database,
             generations,
-            config.dedupe_horizon.as_millis() as u64,
+            u64::try_from(config.dedupe_horizon.as_millis()).unwrap_or(u64::MAX),
         );
         let mut store = Self {
             config,

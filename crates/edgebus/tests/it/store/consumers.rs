@@ -579,6 +579,8 @@ fn tail_gives_what_is_synced_and_staged_and_never_what_is_on_disk_only() {
     assert_eq!(some, [10]);
     let at_least_one: Vec<u64> = seqs(11, 9, 1);
     assert_eq!(at_least_one, [11]);
+    let at_least_one: Vec<u64> = seqs(9, 9, 0);
+    assert_eq!(at_least_one, [9]);
     store.drop_staged_appends();
     assert_eq!(store.tail_from(Seq(10), 9, 9), TailRead::End);
     assert_eq!(store.staged_bytes(), 0);
