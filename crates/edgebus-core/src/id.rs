@@ -84,10 +84,10 @@ impl fmt::Debug for RequestId {
 pub struct Seq(pub u64);
 
 impl Seq {
-    /// The sequence number after this one.
+    /// The sequence number after this one; nothing comes after the last number there is.
     #[must_use]
     pub const fn next(self) -> Self {
-        Self(self.0 + 1)
+        Self(self.0.saturating_add(1))
     }
 }
 

@@ -103,12 +103,20 @@ impl Ledger {
         }
     }
 
+    /// The same for a name that consumers had before, with an epoch above all of theirs: a token of
+    /// an earlier one is never good for this one.
+    #[must_use]
+    pub fn with_epoch(self, epoch: u32) -> Self {
+        Self { epoch, ..self }
+    }
+
     /// How it is set up.
     pub fn config(&self) -> Option<&ConsumerConfig> {
         self.config.as_ref()
     }
 
-    /// 1 for a new one; goes up by one with each reset.
+    /// Above that of any consumer removed before for a new one, so 1 for the first; goes up by one
+    /// with each reset.
     pub fn epoch(&self) -> u32 {
         self.epoch
     }
@@ -280,8 +288,9 @@ impl Ledger {
             }
             ConsumerOp::Progress { offset } => self.progress(*offset),
             ConsumerOp::Gap { from, to } => {
-                self.gaps.count += 1;
-                self.gaps.messages += to.0.saturating_sub(from.0) + 1;
+                self.gaps.count = self.gaps.count.saturating_add(1);
+                let messages = to.0.saturating_sub(from.0).saturating_add(1);
+                self.gaps.messages = self.gaps.messages.saturating_add(messages);
                 self.gaps.last = Some((*from, *to));
                 // An open one alone says nothing about what lies before it: it was found missing.
                 if from != to || !self.open.contains_key(to) {
@@ -295,7 +304,7 @@ impl Ledger {
     }
 
     fn reset(&mut self, offset: Seq) {
-        self.epoch += 1;
+        self.epoch = self.epoch.saturating_add(1);
         self.offset = offset;
         self.taken = offset;
         self.delivery_max = 0;

@@ -18,3 +18,5 @@ mod cuts;
 mod faults;
 
 mod full_disk;
+
+mod upgrade;

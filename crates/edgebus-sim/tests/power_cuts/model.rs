@@ -81,6 +81,8 @@ pub(crate) struct Model {
     /// How many of them are trimmed.
     pub(crate) trimmed: u64,
     pub(crate) ledgers: BTreeMap<&'static str, Ledger>,
+    /// The highest epoch of the consumers that were removed.
+    pub(crate) removed_epoch: u32,
     pub(crate) replies: BTreeMap<Seq, Bytes>,
     pub(crate) letters: BTreeMap<u64, Letter>,
     pub(crate) last_letter: u64,
@@ -156,17 +158,22 @@ impl Model {
         let is_there = self.ledgers.contains_key(consumer);
         match op {
             ConsumerOp::Delete => {
-                self.ledgers.remove(consumer);
+                if let Some(removed) = self.ledgers.remove(consumer) {
+                    self.removed_epoch = self.removed_epoch.max(removed.epoch());
+                }
                 for letter in self.letters.values_mut() {
                     letter.requeued &= letter.consumer != consumer;
                 }
             }
             ConsumerOp::Put { config, offset } if !is_there => {
                 let ledger = Ledger::new(Some(config.clone()), *offset);
+                let ledger = ledger.with_epoch(self.removed_epoch + 1);
                 self.ledgers.insert(consumer, ledger);
             }
             ConsumerOp::Reset { offset } if !is_there => {
-                self.ledgers.insert(consumer, Ledger::new(None, *offset));
+                let ledger = Ledger::new(None, *offset);
+                let ledger = ledger.with_epoch(self.removed_epoch + 1);
+                self.ledgers.insert(consumer, ledger);
             }
             op => {
                 let ledger = self.ledgers.get_mut(consumer).expect("it is there");

@@ -246,10 +246,15 @@ impl Engine {
                 wait_ms,
                 done,
             } => dispatch.pull(store, &consumer, (count, ack, wait_ms), done, now),
-            Command::Requeue { letters, done } => dispatch.requeue(store, letters, done),
-            Command::RemoveLetters { letters, done } => {
-                dispatch.remove_letters(store, letters, done);
-            }
+            // Someone else may just have decided the same dead letters otherwise.
+            Command::Requeue { letters, done } => match self.settled(now) {
+                Ok(()) => self.dispatch.requeue(&mut self.store, letters, done),
+                Err(refusal) => drop(done.send(Err(refusal))),
+            },
+            Command::RemoveLetters { letters, done } => match self.settled(now) {
+                Ok(()) => self.dispatch.remove_letters(&mut self.store, letters, done),
+                Err(refusal) => drop(done.send(Err(refusal))),
+            },
             Command::DeadLetter {
                 seq,
                 consumer,

@@ -1,6 +1,8 @@
 //! What operators ask of a running bus. What is to be found on disk is looked up on threads made
 //! for blocking, before the engine is asked to change anything.
 
+use std::collections::BTreeSet;
+
 use edgebus_core::admin::{
     Admin, DeadLetterFilter, DeadLetterRow, LetterState, Managed, Position, RequestState,
 };
@@ -90,12 +92,12 @@ impl MessageBus {
                 Ok(Managed::DeadLetters { letters, next })
             }
             Admin::DeadLetterCount { filter } => {
-                let chosen = self.look(move |reader| chosen(reader, &filter, |_| true));
+                let chosen = self.look(move |reader| chosen(reader, &filter, false));
                 Ok(Managed::Count(chosen.await?.len() as u64))
             }
             Admin::Requeue { filter, dry_run } => {
                 let letters = self
-                    .look(move |reader| chosen(reader, &filter, |letter| !letter.is_requeued()))
+                    .look(move |reader| chosen(reader, &filter, true))
                     .await?;
                 self.in_parts(letters, dry_run, |letters, done| Command::Requeue {
                     letters,
@@ -105,10 +107,9 @@ impl MessageBus {
             }
             Admin::RemoveDeadLetters { filter, dry_run } => {
                 // One that is to be tried again goes only if it is named.
-                let named = !filter.numbers.is_empty();
-                let goes = move |letter: &DeadLetter| named || !letter.is_requeued();
+                let dead = filter.numbers.is_empty();
                 let letters = self
-                    .look(move |reader| chosen(reader, &filter, goes))
+                    .look(move |reader| chosen(reader, &filter, dead))
                     .await?;
                 self.in_parts(letters, dry_run, |letters, done| Command::RemoveLetters {
                     letters,
@@ -302,13 +303,30 @@ fn page(
     }
 }
 
-/// The dead letters that a filter selects, by number, consumer and message.
+/// The dead letters that a filter selects, by number, consumer and message; of requeued ones none
+/// when only the `dead` ones are wanted.
 fn chosen(
     reader: &StoreReader,
     filter: &DeadLetterFilter,
-    also: impl Fn(&DeadLetter) -> bool,
+    dead: bool,
 ) -> Result<Vec<(u64, ConsumerName, Seq)>, StoreError> {
     let (mut found, mut after) = (Vec::new(), 0);
+    if !filter.numbers.is_empty() && filter.topic.is_none() {
+        // Only those are read, and only as far as needed: one that is damaged can still be removed.
+        for number in filter.numbers.iter().copied().collect::<BTreeSet<u64>>() {
+            let Some((consumer, seq)) = reader.dead_letter_whose(number) else {
+                continue;
+            };
+            let is_dead = || {
+                let letter = reader.dead_letter(number)?;
+                Ok::<_, StoreError>(letter.is_some_and(|letter| !letter.is_requeued()))
+            };
+            if filter.selects(number, "", &consumer) && (!dead || is_dead()?) {
+                found.push((number, consumer.parse()?, seq));
+            }
+        }
+        return Ok(found);
+    }
     loop {
         let letters = reader.dead_letters(after, LETTERS)?;
         let Some((last, _)) = letters.last() else {
@@ -318,7 +336,7 @@ fn chosen(
         for (number, letter) in letters {
             let entry = letter.entry()?;
             let topic = entry.record().topic_str();
-            if filter.selects(number, topic, &letter.consumer) && also(&letter) {
+            if filter.selects(number, topic, &letter.consumer) && !(dead && letter.is_requeued()) {
                 found.push((number, letter.consumer.parse()?, Seq(letter.seq)));
             }
         }

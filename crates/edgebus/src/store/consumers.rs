@@ -23,7 +23,13 @@ use super::tables::{
 };
 
 /// The consumers by name.
-pub(super) type Ledgers = BTreeMap<ConsumerName, Ledger>;
+#[derive(Clone, Debug, Default)]
+pub(super) struct Ledgers {
+    pub(super) by_name: BTreeMap<ConsumerName, Ledger>,
+    /// The highest epoch of those that were removed: a new one begins above it, so that a token of
+    /// one that had its name before is stale.
+    pub(super) removed_epoch: u32,
+}
 
 /// Consumers and dead letters, as of the last sync.
 #[derive(Debug, Default)]
@@ -54,22 +60,26 @@ pub(super) struct ConsumerRow {
     pub(super) state: Vec<u8>,
 }
 
-/// Does an operation to the ledgers; the numbers of the dead letters that are done with it.
-pub(super) fn apply_to(ledgers: &mut Ledgers, name: &ConsumerName, op: &ConsumerOp) -> Vec<u64> {
-    if let Some(ledger) = ledgers.get_mut(name) {
-        if *op == ConsumerOp::Delete {
-            ledgers.remove(name);
-            return Vec::new();
+impl Ledgers {
+    /// Does an operation to the ledgers; the numbers of the dead letters that are done with it.
+    pub(super) fn apply(&mut self, name: &ConsumerName, op: &ConsumerOp) -> Vec<u64> {
+        if let Some(ledger) = self.by_name.get_mut(name) {
+            if *op == ConsumerOp::Delete {
+                self.removed_epoch = self.removed_epoch.max(ledger.epoch());
+                self.by_name.remove(name);
+                return Vec::new();
+            }
+            return ledger.apply(op);
         }
-        return ledger.apply(op);
+        let made = match op {
+            ConsumerOp::Put { config, offset } => Ledger::new(Some(config.clone()), *offset),
+            ConsumerOp::Reset { offset } => Ledger::new(None, *offset),
+            _ => return Vec::new(),
+        };
+        let made = made.with_epoch(self.removed_epoch.saturating_add(1));
+        self.by_name.insert(name.clone(), made);
+        Vec::new()
     }
-    let made = match op {
-        ConsumerOp::Put { config, offset } => Ledger::new(Some(config.clone()), *offset),
-        ConsumerOp::Reset { offset } => Ledger::new(None, *offset),
-        _ => return Vec::new(),
-    };
-    ledgers.insert(name.clone(), made);
-    Vec::new()
 }
 
 impl Consumers {
@@ -84,18 +94,22 @@ impl Consumers {
                 // Of format 1, which had nothing but offsets, unless there is more below.
                 Ok(name) => loaded
                     .ledgers
+                    .by_name
                     .insert(name, Ledger::new(None, Seq(offset.value()))),
                 Err(_) => return corrupt("consumer_offsets: a row names no consumer".to_owned()),
             };
         }
         let states = txn.open_table(CONSUMER_STATE)?;
-        if metadata(&txn.open_table(METADATA)?, meta::CONSUMERS)? != states.len()? {
+        let numbers = txn.open_table(METADATA)?;
+        let removed_epoch = metadata(&numbers, meta::REMOVED_EPOCH)?;
+        loaded.ledgers.removed_epoch = u32::try_from(removed_epoch).unwrap_or(u32::MAX);
+        if metadata(&numbers, meta::CONSUMERS)? != states.len()? {
             return corrupt("consumer_state: a row is missing".to_owned());
         }
         for row in states.iter()? {
             let (name, row) = row?;
             let known = name.value().parse().ok();
-            let known = known.and_then(|name: ConsumerName| loaded.ledgers.get_mut(&name));
+            let known = known.and_then(|name: ConsumerName| loaded.ledgers.by_name.get_mut(&name));
             let place = |what: &str| format!("consumer_state, consumer {:?}: {what}", name.value());
             let ledger = match ConsumerRow::decode(name.value(), row.value()) {
                 Ok(ledger) => ledger,
@@ -126,8 +140,8 @@ impl Consumers {
             Op::DeadLetter { number, letter } => {
                 let seq = Seq(letter.seq);
                 let name = letter.consumer.parse::<ConsumerName>().ok();
-                if let Some(name) = name.filter(|name| self.ledgers.contains_key(name)) {
-                    apply_to(&mut self.ledgers, &name, &ConsumerOp::DeadLettered { seq });
+                if let Some(name) = name.filter(|name| self.ledgers.by_name.contains_key(name)) {
+                    self.ledgers.apply(&name, &ConsumerOp::DeadLettered { seq });
                     self.changed.insert(name);
                 }
                 self.letters.put(number, &letter.consumer, seq);
@@ -151,16 +165,16 @@ impl Consumers {
             ConsumerOp::Delete | ConsumerOp::Reset { .. } => self.requeued(&name),
             _ => Vec::new(),
         };
-        for number in apply_to(&mut self.ledgers, &name, op) {
+        for number in self.ledgers.apply(&name, op) {
             self.decide(number, Fate::Removed, changes);
         }
-        // Who was to get them has forgotten them: they wait for someone to decide again.
-        let still = self.requeued(&name);
-        for number in requeued
-            .into_iter()
-            .filter(|number| !still.contains(number))
-        {
-            self.decide(number, Fate::Dead, changes);
+        if !requeued.is_empty() {
+            // Who was to get them has forgotten them: they wait for someone to decide again.
+            let still: BTreeSet<u64> = self.requeued(&name).into_iter().collect();
+            let forgotten = requeued.into_iter().filter(|n| !still.contains(n));
+            for number in forgotten {
+                self.decide(number, Fate::Dead, changes);
+            }
         }
         self.changed.insert(name);
     }
@@ -177,7 +191,7 @@ impl Consumers {
 
     /// Numbers of the dead letters that a consumer is to get again.
     fn requeued(&self, name: &ConsumerName) -> Vec<u64> {
-        let Some(ledger) = self.ledgers.get(name) else {
+        let Some(ledger) = self.ledgers.by_name.get(name) else {
             return Vec::new();
         };
         let letters = self.letters.of(name.as_str());
@@ -192,7 +206,7 @@ impl Consumers {
         let changed = std::mem::take(&mut self.changed).into_iter();
         changed
             .map(|name| {
-                let row = self.ledgers.get(&name);
+                let row = self.ledgers.by_name.get(&name);
                 let row = row.map(|ledger| ConsumerRow::new(&name, ledger));
                 (name, row)
             })

@@ -85,6 +85,8 @@ pub(super) struct Overlay {
     pub(super) letter_bytes: usize,
     /// The consumers that changed, as they were when this was closed; `None` for one that is gone.
     pub(super) consumers: Vec<(ConsumerName, Option<ConsumerRow>)>,
+    /// The highest epoch of the consumers that were removed up to when this was closed.
+    pub(super) removed_epoch: u32,
     /// Nothing before it is kept, as far as is known up to here.
     pub(super) first_seq: Seq,
     /// Last sequence number up to here.
@@ -111,6 +113,7 @@ impl Overlay {
             letters: BTreeMap::new(),
             letter_bytes: 0,
             consumers: Vec::new(),
+            removed_epoch: 0,
             first_seq,
             last_seq,
             last_lsn,
@@ -189,7 +192,8 @@ impl Overlay {
         self.groups.is_empty()
     }
 
-    /// The groups that hold requests from a sequence number on, up to about that many bytes.
+    /// The groups that hold requests from a sequence number on, up to about that many bytes, and at
+    /// least one.
     pub(super) fn groups_from(&self, from: Seq, bytes_max: usize) -> Vec<Arc<Group>> {
         let start = self
             .groups
@@ -199,7 +203,7 @@ impl Overlay {
         self.groups[start..]
             .iter()
             .take_while(|group| {
-                let enough = bytes >= bytes_max;
+                let enough = bytes >= bytes_max.max(1);
                 bytes += group.ops.len();
                 !enough
             })

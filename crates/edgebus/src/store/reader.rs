@@ -59,12 +59,12 @@ impl StoreReader {
     /// [`StoreError::Corrupt`] or what the operating system says.
     pub fn get_consumer_offset(&self, consumer: &ConsumerName) -> Result<Option<Seq>, StoreError> {
         let consumers = self.shared.consumers.read();
-        Ok(consumers.ledgers.get(consumer).map(Ledger::offset))
+        Ok(consumers.ledgers.by_name.get(consumer).map(Ledger::offset))
     }
 
     /// All consumers, as of the last sync. Copies them: not for every moment.
     pub fn consumers(&self) -> BTreeMap<ConsumerName, Ledger> {
-        self.shared.consumers.read().ledgers.clone()
+        self.shared.consumers.read().ledgers.by_name.clone()
     }
 
     /// The stored reply of a request; `None` when there is none (yet), or none any more because the
@@ -177,11 +177,18 @@ impl StoreReader {
     /// Whether a message is for a consumer and behind it: done, or never to be given to it.
     pub fn has_passed(&self, consumer: &ConsumerName, entry: &Entry) -> bool {
         let consumers = self.shared.consumers.read();
-        let ledger = consumers.ledgers.get(consumer);
+        let ledger = consumers.ledgers.by_name.get(consumer);
         ledger.is_some_and(|ledger| {
             let selects = |config: &ConsumerConfig| config.selects(entry.record());
             ledger.config().is_some_and(selects) && ledger.is_done(entry.seq())
         })
+    }
+
+    /// Whose a dead letter is: the consumer and the request. `None` when there is none (any more).
+    /// Told of damaged ones, too.
+    pub fn dead_letter_whose(&self, number: u64) -> Option<(String, Seq)> {
+        let whose = self.shared.consumers.read().letters.whose(number);
+        whose.map(|(consumer, seq)| (consumer.to_string(), seq))
     }
 
     /// How many dead letters there are.

@@ -63,6 +63,8 @@ pub(super) mod meta {
     pub(crate) const DEAD_LETTER_BYTES: &str = "dead_letter_bytes";
     /// Rows of `consumer_state`.
     pub(crate) const CONSUMERS: &str = "consumers";
+    /// Highest epoch of the consumers that were removed.
+    pub(crate) const REMOVED_EPOCH: &str = "removed_epoch";
     /// Store time at which requests that do not say when were stored at the latest.
     pub(crate) const UNTIMED_MS: &str = "untimed_ms";
     /// CRC32C of the rows of `consumer_offsets`.

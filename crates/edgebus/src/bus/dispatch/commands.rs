@@ -164,11 +164,13 @@ impl Dispatch {
         now: Now,
     ) {
         let moment = moment(store, now);
+        let limits = store.record_limits();
         let count = items.len();
         let outcomes = self.drive(store, consumer, |machine, ledger, places, out| {
             items
                 .into_iter()
                 .map(|(token, settlement)| {
+                    let settlement = settlement.bounded(&limits)?;
                     machine.settle(ledger, places, token, settlement, moment, out)
                 })
                 .collect::<Vec<_>>()
@@ -231,6 +233,7 @@ impl Dispatch {
             }
             Change::Settle(name, token, settlement) => {
                 let moment = moment(store, now);
+                let settlement = settlement.bounded(&store.record_limits())?;
                 let settled = self.drive(store, &name, |machine, ledger, places, out| {
                     machine.settle(ledger, places, token, settlement, moment, out)
                 });
@@ -401,68 +404,6 @@ impl Dispatch {
         store.stage_delete(name).map_err(refusal)?;
         self.slots.remove(name);
         Ok(())
-    }
-
-    /// A request is moved to the dead letters by hand. Everything decided before must be staged.
-    pub(in crate::bus) fn move_to_dead_letter(
-        &mut self,
-        store: &mut RequestStore,
-        (seq, consumer, reason): (Seq, &ConsumerName, &str),
-        done: oneshot::Sender<Result<bool, Refusal>>,
-        now: Now,
-    ) {
-        let staged = store.stage_dead_letter(seq, consumer, reason, now);
-        if matches!(staged, Ok(Ok(true))) {
-            // Nobody is to be given it any more.
-            self.drive(store, consumer, |machine, ledger, places, out| {
-                machine.gone(ledger, places, seq, out);
-            });
-        }
-        match staged.map_err(|error| Refusal::from(&error)) {
-            Ok(Ok(new)) => self.release(Release::Moved(done, new)),
-            Ok(Err(error)) => drop(done.send(Err(refusal(error)))),
-            Err(refusal) => drop(done.send(Err(refusal))),
-        }
-    }
-
-    /// Dead letters are tried again by the consumers they failed for.
-    pub(in crate::bus) fn requeue(
-        &mut self,
-        store: &mut RequestStore,
-        letters: Vec<(u64, ConsumerName, Seq)>,
-        done: oneshot::Sender<Result<u64, Refusal>>,
-    ) {
-        let mut count = 0;
-        for (number, name, seq) in letters {
-            let requeued = self.drive(store, &name, |machine, ledger, _, out| {
-                machine.requeue(ledger, seq, number, out);
-            });
-            if requeued.is_some() {
-                self.letter_requeued(number);
-                count += 1;
-            }
-        }
-        self.release(Release::Counted(done, count));
-    }
-
-    /// Dead letters are thrown away.
-    pub(in crate::bus) fn remove_letters(
-        &mut self,
-        store: &mut RequestStore,
-        letters: Vec<(u64, ConsumerName, Seq)>,
-        done: oneshot::Sender<Result<u64, Refusal>>,
-    ) {
-        let count = letters.len() as u64;
-        for (number, name, seq) in &letters {
-            let requeued = store.ledgers().get(name).and_then(|l| l.requeued(*seq));
-            if requeued == Some(*number) {
-                self.drive(store, name, |machine, ledger, places, out| {
-                    machine.gone(ledger, places, *seq, out);
-                });
-            }
-        }
-        self.letters_removed(letters.into_iter().map(|(number, ..)| number).collect());
-        self.release(Release::Counted(done, count));
     }
 }
 

@@ -10,6 +10,7 @@
 
 pub(super) mod commands;
 mod feed;
+mod letters;
 mod near;
 mod pulls;
 mod retention;

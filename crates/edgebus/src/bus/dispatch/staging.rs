@@ -11,7 +11,7 @@ use edgebus_core::admin::Delivery;
 use edgebus_core::consumer::{
     Answer, AttemptError, ConsumerOp, DeadLetterCode, Output, PauseReason, Reply,
 };
-use edgebus_core::{ConsumerName, Refusal, Seq};
+use edgebus_core::{Code, ConsumerName, Refusal, Seq};
 use prost::Message as _;
 use tokio::sync::oneshot;
 
@@ -228,8 +228,8 @@ impl Dispatch {
             let staged = match &item {
                 Item::Change(name, op, closed) => store.stage_change(name, op, closed),
                 Item::Letter(name, letter) => stage_letter(store, name, letter, now),
-                Item::Requeued(number) => store.stage_requeued(*number),
-                Item::LettersRemoved(numbers) => store.stage_letters_removed(numbers),
+                Item::Requeued(number) => or_gone(store.stage_requeued(*number)),
+                Item::LettersRemoved(numbers) => or_gone(store.stage_letters_removed(numbers)),
                 Item::Trim(before) => store.stage_trim(*before),
                 Item::Release(_) => Ok(()),
             };
@@ -254,6 +254,14 @@ impl Dispatch {
     }
 }
 
+/// A dead letter that is not there any more is neither requeued nor removed.
+fn or_gone(staged: Result<(), StageError>) -> Result<(), StageError> {
+    match staged {
+        Err(StageError::Refused(refusal)) if refusal.code == Code::NoSuchDeadLetter => Ok(()),
+        staged => staged,
+    }
+}
+
 fn stage_letter(
     store: &mut RequestStore,
     name: &ConsumerName,
@@ -271,11 +279,11 @@ fn stage_letter(
         Ok(Some(entry)) => entry,
         Ok(None) => {
             tracing::warn!(consumer = %name, seq = %letter.seq, "a dead letter was trimmed before it was kept");
-            return stage_without_row(store, name, letter.seq);
+            return stage_without_row(store, name, letter, false);
         }
         Err(error) => {
             tracing::error!(consumer = %name, seq = %letter.seq, %error, "a dead letter cannot be kept");
-            return stage_without_row(store, name, letter.seq);
+            return stage_without_row(store, name, letter, true);
         }
     };
     let new = NewLetter {
@@ -289,13 +297,30 @@ fn stage_letter(
     store.stage_letter(new, now).map(drop)
 }
 
-/// A message whose bytes are gone is done with all the same.
+/// A message whose bytes are gone, or cannot be read, is done with all the same, on disk too, and
+/// told as a gap. The row of one that was requeued is dead again while it is there.
 fn stage_without_row(
     store: &mut RequestStore,
     name: &ConsumerName,
-    seq: Seq,
+    letter: &Letter,
+    is_there: bool,
 ) -> Result<(), StageError> {
-    store.stage_change(name, &ConsumerOp::DeadLettered { seq }, &[])
+    let seq = letter.seq;
+    let Some(number) = letter.number else {
+        let op = ConsumerOp::Gap { from: seq, to: seq };
+        store.stage_change(name, &op, &[])?;
+        if let Some(ledger) = store.ledger_mut(name) {
+            ledger.apply(&op);
+        }
+        return Ok(());
+    };
+    // The ledger has all of it already.
+    store.stage_change(name, &ConsumerOp::Dropped { seq }, &[])?;
+    store.stage_change(name, &ConsumerOp::Done(vec![(seq, seq)]), &[])?;
+    match is_there {
+        true => or_gone(store.stage_letter_dead(number)),
+        false => Ok(()),
+    }
 }
 
 fn tell_paused(name: &ConsumerName, reason: PauseReason) {

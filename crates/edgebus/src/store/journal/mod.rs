@@ -53,6 +53,8 @@ struct Active {
     path: PathBuf,
     salt: [u8; 16],
     offset: u64,
+    /// Size of its file.
+    bytes: u64,
 }
 
 /// What a group holds, beside its operations.
@@ -86,12 +88,24 @@ impl Journal {
         }
     }
 
-    /// Most bytes of operations in one group: a quarter of a segment with header and padding.
+    /// Most bytes of operations in one group: a quarter of a segment with header and padding. A
+    /// single operation that is larger is a group of its own.
     pub(super) fn group_bytes_max(&self) -> usize {
         (self.segment_bytes / 4) as usize - HEADER_BYTES - FOOTER_BYTES
     }
 
-    /// Makes room for a group of that many bytes of operations, with a new segment if need be.
+    /// Bytes of operations that fit into one group without a new segment.
+    pub(super) fn room(&self) -> usize {
+        let left = self
+            .active
+            .as_ref()
+            .map_or(0, |active| active.bytes - active.offset) as usize;
+        let left = left.saturating_sub(HEADER_BYTES + FOOTER_BYTES);
+        left.min(self.group_bytes_max())
+    }
+
+    /// Makes room for a group of that many bytes of operations, with a new segment if need be: a
+    /// larger one than usual for a group that is larger than a quarter of one.
     ///
     /// # Errors
     /// [`StoreError::Full`]: nothing was written, the journal is as it was. Any other: fail stop.
@@ -100,11 +114,12 @@ impl Journal {
         if self
             .active
             .as_ref()
-            .is_some_and(|a| a.offset + needed <= self.segment_bytes)
+            .is_some_and(|a| a.offset + needed <= a.bytes)
         {
             return Ok(());
         }
-        self.start_segment(first_lsn)
+        let bytes = (4 * needed).next_multiple_of(SEGMENT_STEP_BYTES);
+        self.start_segment(first_lsn, bytes.max(self.segment_bytes))
     }
 
     /// Writes a group and syncs it. It is durable when this returns. [`Journal::reserve`] comes
@@ -151,14 +166,14 @@ impl Journal {
     }
 
     /// Opens the next segment. It is prepared aside and gets its name last.
-    fn start_segment(&mut self, first_lsn: Lsn) -> Result<(), StoreError> {
-        let spare = self.segments.take_spare(&*self.files, &self.dir)?;
+    fn start_segment(&mut self, first_lsn: Lsn, bytes: u64) -> Result<(), StoreError> {
+        let spare = self.segments.take_spare(&*self.files, &self.dir, bytes)?;
         let number = self.next_number;
         let header = SegmentHeader {
             number,
             salt: random_salt(),
             first_lsn,
-            file_bytes: self.segment_bytes,
+            file_bytes: bytes,
         };
         let path = self.dir.join(segment::file_name(number));
         let io = |action| {
@@ -193,10 +208,14 @@ impl Journal {
             path,
             salt: header.salt,
             offset: BLOCK_BYTES as u64,
+            bytes,
         });
         Ok(())
     }
 }
+
+/// The size of a segment is a multiple of it.
+const SEGMENT_STEP_BYTES: u64 = 16 * 1024;
 
 /// 128 bits that nobody can guess, so that no payload ever looks like a group.
 fn random_salt() -> [u8; 16] {

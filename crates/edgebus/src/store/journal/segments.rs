@@ -111,12 +111,19 @@ impl Segments {
         }
     }
 
-    /// A prepared file to become the next segment, created on the spot when there is none.
-    pub(super) fn take_spare(&self, files: &dyn Files, dir: &Path) -> Result<Spare, StoreError> {
-        let spare = self.state.lock().spares.pop();
+    /// A prepared file to become the next segment, created on the spot when there is none or
+    /// another size is wanted.
+    pub(super) fn take_spare(
+        &self,
+        files: &dyn Files,
+        dir: &Path,
+        bytes: u64,
+    ) -> Result<Spare, StoreError> {
+        let usual = bytes == self.segment_bytes;
+        let spare = usual.then(|| self.state.lock().spares.pop()).flatten();
         match spare {
             Some(spare) => Ok(spare),
-            None => self.create_spare(files, dir),
+            None => self.create_spare(files, dir, bytes),
         }
     }
 
@@ -135,7 +142,7 @@ impl Segments {
             self.free(files, dir, number)?;
         }
         while self.state.lock().spares.len() < SPARES {
-            match self.create_spare(files, dir) {
+            match self.create_spare(files, dir, self.segment_bytes) {
                 Ok(spare) => self.state.lock().spares.push(spare),
                 Err(StoreError::Full { .. }) => break,
                 Err(error) => return Err(error),
@@ -184,10 +191,10 @@ impl Segments {
 
     /// A new zero-filled file of full size, synced. Its name is not: whoever needs that syncs the
     /// folder. What a failure leaves behind is removed.
-    fn create_spare(&self, files: &dyn Files, dir: &Path) -> Result<Spare, StoreError> {
+    fn create_spare(&self, files: &dyn Files, dir: &Path, bytes: u64) -> Result<Spare, StoreError> {
         let path = self.next_spare_path(dir);
         let file = open(files, &path, OpenMode::Truncate)?;
-        match fill(&*file, self.segment_bytes) {
+        match fill(&*file, bytes) {
             Ok(()) => Ok(Spare { path, file }),
             Err(error) => {
                 drop(file);

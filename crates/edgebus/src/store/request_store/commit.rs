@@ -95,7 +95,9 @@ impl RequestStore {
     pub fn reserve(&mut self, extra_bytes: usize) -> Result<(), StoreError> {
         self.shared.check()?;
         let wanted = self.staged.ops.len().saturating_add(extra_bytes);
-        self.reserve_bytes(wanted.min(self.journal.group_bytes_max()))
+        self.reserve_bytes(wanted.min(self.journal.group_bytes_max()))?;
+        self.staged.room = Some(self.journal.room());
+        Ok(())
     }
 
     fn reserve_bytes(&mut self, bytes: usize) -> Result<(), StoreError> {
@@ -199,11 +201,15 @@ impl RequestStore {
             return;
         }
         // Made outside the lock. Only the writer changes either.
-        let consumers = self.shared.consumers.write().take_changed();
+        let (consumers, removed_epoch) = {
+            let mut consumers = self.shared.consumers.write();
+            (consumers.take_changed(), consumers.ledgers.removed_epoch)
+        };
         let mut state = self.shared.state.write();
         let next = state.open.successor();
         let mut closed = std::mem::replace(&mut state.open, next);
         closed.consumers = consumers;
+        closed.removed_epoch = removed_epoch;
         state.closed.push_back(Arc::new(closed));
     }
 

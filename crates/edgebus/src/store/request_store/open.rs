@@ -106,7 +106,7 @@ impl RequestStore {
             tables,
             database,
             generations,
-            config.dedupe_horizon.as_millis() as u64,
+            u64::try_from(config.dedupe_horizon.as_millis()).unwrap_or(u64::MAX),
         );
         let mut store = Self {
             config,
@@ -172,6 +172,7 @@ impl Overlays {
         if !self.open.is_empty() {
             let next = self.open.successor();
             self.open.consumers = self.consumers.take_changed();
+            self.open.removed_epoch = self.consumers.ledgers.removed_epoch;
             self.closed
                 .push_back(Arc::new(std::mem::replace(&mut self.open, next)));
         }

@@ -41,6 +41,8 @@ pub(super) struct Staged {
     pub(super) letters_gone: AHashSet<u64>,
     /// Sends of what is stored or staged; they count once the group is on disk.
     pub(super) duplicates: u64,
+    /// Bytes of operations that are sure to find room in the journal, once that was asked for.
+    pub(super) room: Option<usize>,
 }
 
 impl Staged {

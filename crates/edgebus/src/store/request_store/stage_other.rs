@@ -6,13 +6,13 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
+use bytes::Bytes;
 use edgebus_core::consumer::{AttemptError, ConsumerConfig, ConsumerOp, DeadLetterCode, Ledger};
 use edgebus_core::{Code, ConsumerName, Refusal, Seq};
 
 use super::{RequestStore, StageError};
 use crate::clock::Now;
 use crate::store::StoreError;
-use crate::store::consumers::apply_to;
 use crate::store::dead_letter::{DeadLetter, Fate, NewLetter};
 use crate::store::op::Op;
 
@@ -24,13 +24,13 @@ fn part(bound: u64) -> u64 {
 impl RequestStore {
     /// What is durable about each consumer, with what is staged.
     pub fn ledgers(&self) -> &BTreeMap<ConsumerName, Ledger> {
-        &self.ledgers
+        &self.ledgers.by_name
     }
 
     /// The ledger of a consumer, for its machine: each change of it is to be staged with
     /// [`RequestStore::stage_change`].
     pub fn ledger_mut(&mut self, name: &ConsumerName) -> Option<&mut Ledger> {
-        self.ledgers.get_mut(name)
+        self.ledgers.by_name.get_mut(name)
     }
 
     /// Makes a consumer, or sets one up anew; the offset counts only when it is new.
@@ -93,7 +93,7 @@ impl RequestStore {
             op: op.clone(),
         };
         self.stage_other(staged)?;
-        apply_to(&mut self.ledgers, name, &op);
+        self.ledgers.apply(name, &op);
         Ok(())
     }
 
@@ -113,7 +113,8 @@ impl RequestStore {
             reason: letter.reason.to_owned(),
             store_time_ms: self.time.at(now),
             wall_ms: now.wall_ms,
-            entry: letter.entry.as_bytes().clone(),
+            // A copy: the entry may be a part of a whole block, which would stay in memory.
+            entry: Bytes::copy_from_slice(letter.entry.as_bytes()),
             code: letter.code.as_str().to_owned(),
             attempts,
             state: 0,
@@ -184,7 +185,7 @@ impl RequestStore {
             return Ok(Err(error));
         }
         let done = ConsumerOp::DeadLettered { seq };
-        apply_to(&mut self.ledgers, consumer, &done);
+        self.ledgers.apply(consumer, &done);
         Ok(Ok(true))
     }
 
@@ -209,6 +210,15 @@ impl RequestStore {
     /// [`StageError::GroupFull`], [`Code::Poisoned`], or [`Code::NoSuchDeadLetter`].
     pub fn stage_requeued(&mut self, number: u64) -> Result<(), StageError> {
         self.stage_fate(&[number], Fate::Requeued)
+    }
+
+    /// Marks a requeued dead letter as dead again, as it stands. The consumer's own change comes
+    /// from its machine.
+    ///
+    /// # Errors
+    /// As [`RequestStore::stage_requeued`].
+    pub fn stage_letter_dead(&mut self, number: u64) -> Result<(), StageError> {
+        self.stage_fate(&[number], Fate::Dead)
     }
 
     /// Removes dead letters.
@@ -263,7 +273,14 @@ impl RequestStore {
         self.shared.check().map_err(|e| Refusal::from(&e))?;
         let start = self.staged.ops.len();
         op.encode(&mut self.staged.ops);
-        if self.staged.ops.len() > self.journal.group_bytes_max() {
+        // One that is larger than a group is a group of its own: what a consumer decided must be
+        // written, however large it is. Requests never wait for room that others take after it was
+        // made: they would be refused when the disk is full, and what was decided about them not.
+        let bytes_max = match self.staged.room {
+            Some(room) if !self.staged.appends.is_empty() => room,
+            _ => self.journal.group_bytes_max(),
+        };
+        if start > 0 && self.staged.ops.len() > bytes_max {
             self.staged.ops.truncate(start);
             return Err(StageError::GroupFull);
         }

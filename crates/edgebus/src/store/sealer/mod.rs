@@ -19,7 +19,7 @@ use edgebus_core::{Lsn, Seq};
 use redb::Database;
 
 use super::StoreError;
-use super::front::BlockInfo;
+use super::front::{BlockInfo, LogFront};
 use super::generations::{Closed, Generations};
 use super::overlay::{Overlay, StoredId};
 use super::sealed::Sealed;
@@ -323,6 +323,8 @@ impl Sealer {
             Generations::load(&database, ids_max)
         })?;
         self.database = Some(database);
+        // What failed may have been written all the same, so what the front was not told may be so.
+        *self.shared.front.lock() = LogFront::default();
         self.publish(None, TablesChange::default())
     }
 }

@@ -171,6 +171,9 @@ pub(super) fn rest(
         let last = metadata(&rows, meta::LAST_DEAD_LETTER)?;
         rows.insert(meta::LAST_DEAD_LETTER, last.max(*number))?;
     }
+    if overlay.removed_epoch > 0 {
+        rows.insert(meta::REMOVED_EPOCH, u64::from(overlay.removed_epoch))?;
+    }
     totals.store(&mut rows)?;
     protect(&offsets, &mut rows)?;
     Ok(())

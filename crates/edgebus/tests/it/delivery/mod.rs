@@ -35,3 +35,4 @@ mod notifications;
 mod operators;
 mod requests;
 mod retention;
+mod together;

@@ -116,6 +116,8 @@ struct Model {
     first: u64,
     last: u64,
     ledgers: BTreeMap<ConsumerName, Ledger>,
+    /// The highest epoch of those that were removed.
+    removed_epoch: u32,
     replies: BTreeMap<Seq, Reply>,
     /// By number: consumer, request, errors, whether it is requeued.
     letters: BTreeMap<u64, Letter>,
@@ -254,13 +256,16 @@ impl Run {
                     Some(ledger) => drop(ledger.apply(&op)),
                     None => {
                         let ledger = Ledger::new(Some(config), Seq(offset));
+                        let ledger = ledger.with_epoch(model.removed_epoch + 1);
                         model.ledgers.insert(name(index), ledger);
                     }
                 }
             }
             Act::Delete(index) => {
                 store.stage_delete(&name(index)).expect("room");
-                model.ledgers.remove(&name(index));
+                if let Some(removed) = model.ledgers.remove(&name(index)) {
+                    model.removed_epoch = model.removed_epoch.max(removed.epoch());
+                }
                 // Nobody is to get them again.
                 for letter in model.letters.values_mut() {
                     letter.requeued &= letter.consumer != name(index);
@@ -275,6 +280,7 @@ impl Run {
                     Some(ledger) => drop(ledger.apply(&op)),
                     None => {
                         let ledger = Ledger::new(None, Seq(offset));
+                        let ledger = ledger.with_epoch(model.removed_epoch + 1);
                         model.ledgers.insert(name(index), ledger);
                     }
                 }
@@ -573,6 +579,8 @@ fn tail_gives_what_is_synced_and_staged_and_never_what_is_on_disk_only() {
     assert_eq!(some, [10]);
     let at_least_one: Vec<u64> = seqs(11, 9, 1);
     assert_eq!(at_least_one, [11]);
+    let at_least_one: Vec<u64> = seqs(9, 9, 0);
+    assert_eq!(at_least_one, [9]);
     store.drop_staged_appends();
     assert_eq!(store.tail_from(Seq(10), 9, 9), TailRead::End);
     assert_eq!(store.staged_bytes(), 0);
@@ -619,4 +627,110 @@ fn dead_letters_are_bounded_by_hand_too() {
             .move_to_dead_letter(Seq(3), &name(0), "no")
             .expect("durable")
     );
+}
+
+/// The store was set up for larger requests once; its groups and segments are smaller now.
+#[test]
+fn dead_letter_larger_than_a_group_is_kept_whole() {
+    let folder = tempfile::tempdir().expect("folder");
+    let mut large = small_config();
+    large.segment_bytes = 2 * 1024 * 1024;
+    large.record.payload_bytes_max = 400 * 1024;
+    let mut store = open_with(folder.path(), large).expect("opens");
+    let message = super::large_message(1, 400 * 1024);
+    store.append_request(&message).expect("stored");
+    store.close().expect("closes");
+
+    let mut store = open(&folder);
+    append(&mut store, 2..=3);
+    let moved = store.move_to_dead_letter(Seq(1), &name(0), "no");
+    assert!(moved.expect("durable"));
+    append(&mut store, 4..=5);
+    for _ in 0..3 {
+        let letter = store.reader().dead_letter(1).expect("readable");
+        let entry = letter.expect("kept").entry().expect("whole");
+        assert_eq!(entry.record().to_message().as_ref(), Ok(&message));
+        assert_eq!(store.reader().last_seq(), Seq(5));
+        drop(store);
+        store = open(&folder);
+    }
+    seal(&mut store);
+    append(&mut store, 6..=6);
+    seal(&mut store);
+    append(&mut store, 7..=7);
+    seal(&mut store);
+    let sizes = super::segments(folder.path());
+    let sizes = sizes
+        .iter()
+        .map(|path| path.metadata().expect("file").len());
+    assert!(sizes.max() <= Some(256 * 1024), "the large one is gone");
+}
+
+/// Room for what is decided about requests is made before; when more is decided, it waits for the
+/// next group. Else it would stay when the requests are refused, and meet others of the same number.
+#[test]
+fn change_beyond_the_room_that_was_made_does_not_go_with_the_requests() {
+    let (_folder, mut store, till) = till_with(1);
+    let now = store.clock().now();
+    store.stage_put(&till, config(5), Seq(0)).expect("room");
+    store.commit(now).expect("durable");
+    // Almost to the end of the segment.
+    let mut number = 2;
+    loop {
+        let message = super::large_message(number, 8 * 1024);
+        let record = edgebus::Record::encode(&message, &store.record_limits()).expect("fits");
+        let print = store.fingerprinter().fingerprint(&record);
+        let staged = store.stage_append(&record, Default::default(), "", print, now);
+        staged.expect("room");
+        store.reserve(100).expect("room");
+        let reply = bytes::Bytes::from(vec![7; 40 * 1024]);
+        let seq = Seq(number);
+        let op = ConsumerOp::Completed { seq, reply };
+        number += 1;
+        if store.stage_change(&till, &op, &[]) == Err(StageError::GroupFull) {
+            break;
+        }
+        store.commit(now).expect("durable");
+        assert!(number < 100, "a segment has an end");
+    }
+}
+
+/// A worker that slept through it all must not settle messages of the new consumer with a token of
+/// the old one.
+#[test]
+fn consumer_made_again_has_an_epoch_that_was_never_used_for_its_name() {
+    let (folder, mut store, till) = till_with(1);
+    let now = store.clock().now();
+    let mut last = 0;
+    for round in 0..6 {
+        match round % 2 {
+            0 => store.stage_put(&till, config(5), Seq(0)).expect("room"),
+            _ => store.stage_offset(&till, Seq(0)).expect("room"),
+        }
+        let epoch = store.ledgers()[&till].epoch();
+        assert!(epoch > last, "{epoch} after {last}");
+        store.stage_offset(&till, Seq(0)).expect("room");
+        last = store.ledgers()[&till].epoch();
+        store.stage_delete(&till).expect("room");
+        store.commit(now).expect("durable");
+        if round % 3 == 0 {
+            seal(&mut store);
+        }
+        if round > 1 {
+            drop(store);
+            store = open(&folder);
+        }
+    }
+}
+
+#[test]
+fn consumer_that_is_done_with_everything_there_will_ever_be_survives() {
+    let (folder, mut store, till) = till_with(1);
+    let last = Seq(u64::MAX);
+    store.set_consumer_offset(&till, last).expect("durable");
+    seal(&mut store);
+    drop(store);
+    let store = open(&folder);
+    let found = store.get_consumer_offset(&till).expect("readable");
+    assert_eq!(found, Some(last));
 }

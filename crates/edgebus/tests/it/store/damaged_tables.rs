@@ -279,3 +279,18 @@ fn missing_key_of_a_dead_letter_is_corruption() {
     assert_eq!(error.code(), Code::Corrupt);
     assert!(error.to_string().contains("dead_letter_keys"), "{error}");
 }
+
+#[tokio::test]
+async fn operator_removes_a_damaged_dead_letter_by_its_number() {
+    let folder = row_flipped("dead_letters", 1);
+    let bus = edgebus::MessageBus::start(open(&folder).expect("opens")).expect("starts");
+    let all = edgebus::admin::DeadLetterFilter::all();
+    let error = bus.remove_dead_letters(all.clone(), false).await;
+    let error = error.expect_err("it cannot be read");
+    assert_eq!(error.code, Code::Corrupt);
+    assert!(error.message.contains("number 1"), "{error}");
+    let one = edgebus::admin::DeadLetterFilter::numbers([1]);
+    assert_eq!(bus.remove_dead_letters(one, false).await, Ok(1));
+    assert_eq!(bus.remove_dead_letters(all, false).await, Ok(1));
+    bus.shutdown().await;
+}
