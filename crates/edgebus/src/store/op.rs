@@ -50,6 +50,16 @@ pub(super) enum Op {
 }
 
 impl Op {
+    /// Whether it makes room on the disk in the end.
+    pub(super) fn frees_space(&self) -> bool {
+        match self {
+            Self::Trim { .. } => true,
+            Self::Letters { fate, .. } => *fate == Fate::Removed,
+            Self::Consumer { op, .. } => *op == ConsumerOp::Delete,
+            Self::Append(_) | Self::DeadLetter { .. } => false,
+        }
+    }
+
     /// Appends the operation to a group.
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         match self {

@@ -105,11 +105,17 @@ impl Journal {
     }
 
     /// Makes room for a group of that many bytes of operations, with a new segment if need be: a
-    /// larger one than usual for a group that is larger than a quarter of one.
+    /// larger one than usual for a group that is larger than a quarter of one. So many of the spare
+    /// segments are left alone.
     ///
     /// # Errors
     /// [`StoreError::Full`]: nothing was written, the journal is as it was. Any other: fail stop.
-    pub(super) fn reserve(&mut self, ops_bytes: usize, first_lsn: Lsn) -> Result<(), StoreError> {
+    pub(super) fn reserve(
+        &mut self,
+        ops_bytes: usize,
+        first_lsn: Lsn,
+        keep: usize,
+    ) -> Result<(), StoreError> {
         let needed = padded_bytes(ops_bytes);
         if self
             .active
@@ -119,7 +125,7 @@ impl Journal {
             return Ok(());
         }
         let bytes = (4 * needed).next_multiple_of(SEGMENT_STEP_BYTES);
-        self.start_segment(first_lsn, bytes.max(self.segment_bytes))
+        self.start_segment(first_lsn, bytes.max(self.segment_bytes), keep)
     }
 
     /// Writes a group and syncs it. It is durable when this returns. [`Journal::reserve`] comes
@@ -166,8 +172,10 @@ impl Journal {
     }
 
     /// Opens the next segment. It is prepared aside and gets its name last.
-    fn start_segment(&mut self, first_lsn: Lsn, bytes: u64) -> Result<(), StoreError> {
-        let spare = self.segments.take_spare(&*self.files, &self.dir, bytes)?;
+    fn start_segment(&mut self, first_lsn: Lsn, bytes: u64, keep: usize) -> Result<(), StoreError> {
+        let spare = self
+            .segments
+            .take_spare(&*self.files, &self.dir, bytes, keep)?;
         let number = self.next_number;
         let header = SegmentHeader {
             number,

@@ -111,16 +111,22 @@ impl Segments {
         }
     }
 
-    /// A prepared file to become the next segment, created on the spot when there is none or
-    /// another size is wanted.
+    /// A prepared file to become the next segment, created on the spot when there is none, when as
+    /// few are left as are to be kept, or another size is wanted.
     pub(super) fn take_spare(
         &self,
         files: &dyn Files,
         dir: &Path,
         bytes: u64,
+        keep: usize,
     ) -> Result<Spare, StoreError> {
         let usual = bytes == self.segment_bytes;
-        let spare = usual.then(|| self.state.lock().spares.pop()).flatten();
+        let take = || {
+            let mut state = self.state.lock();
+            let more = usual && state.spares.len() > keep;
+            more.then(|| state.spares.pop()).flatten()
+        };
+        let spare = take();
         match spare {
             Some(spare) => Ok(spare),
             None => self.create_spare(files, dir, bytes),

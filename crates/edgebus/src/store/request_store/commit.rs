@@ -11,6 +11,7 @@ use super::{RequestStore, Staged};
 use crate::clock::Now;
 use crate::store::StoreError;
 use crate::store::journal::GroupMeta;
+use crate::store::op::Op;
 use crate::store::overlay::Group;
 use crate::store::sealer::SealStep;
 use crate::store::view::Counters;
@@ -94,14 +95,35 @@ impl RequestStore {
     /// [`StoreError::Full`]: nothing has changed. Any other stops the store.
     pub fn reserve(&mut self, extra_bytes: usize) -> Result<(), StoreError> {
         self.shared.check()?;
+        self.reserve_group(extra_bytes, self.spares_kept())
+    }
+
+    /// As [`RequestStore::reserve`], for what makes room on the disk in the end: on a full one it
+    /// gets the last spare segment, which all else leaves alone.
+    ///
+    /// # Errors
+    /// As [`RequestStore::reserve`].
+    pub fn reserve_to_free(&mut self, extra_bytes: usize) -> Result<(), StoreError> {
+        self.shared.check()?;
+        self.reserve_group(extra_bytes, 0)
+    }
+
+    fn reserve_group(&mut self, extra_bytes: usize, keep: usize) -> Result<(), StoreError> {
         let wanted = self.staged.ops.len().saturating_add(extra_bytes);
-        self.reserve_bytes(wanted.min(self.journal.group_bytes_max()))?;
+        self.reserve_bytes(wanted.min(self.journal.group_bytes_max()), keep)?;
         self.staged.room = Some(self.journal.room());
         Ok(())
     }
 
-    fn reserve_bytes(&mut self, bytes: usize) -> Result<(), StoreError> {
-        let reserved = self.journal.reserve(bytes, self.next_lsn);
+    /// Spare segments that are left alone: on a full disk one, unless the group makes room.
+    fn spares_kept(&self) -> usize {
+        let full = self.shared.counters.storage_full.load(Ordering::Relaxed);
+        let frees = |ops: &[Op]| ops.iter().any(Op::frees_space);
+        usize::from(full && !frees(&self.staged.others))
+    }
+
+    fn reserve_bytes(&mut self, bytes: usize, keep: usize) -> Result<(), StoreError> {
+        let reserved = self.journal.reserve(bytes, self.next_lsn, keep);
         reserved.inspect_err(|error| {
             if !matches!(error, StoreError::Full { .. }) {
                 self.shared.poison(error.to_string());
@@ -115,7 +137,7 @@ impl RequestStore {
     }
 
     fn write_group(&mut self, now: Now) -> Result<(), StoreError> {
-        if let Err(error) = self.reserve_bytes(self.staged.ops.len()) {
+        if let Err(error) = self.reserve_bytes(self.staged.ops.len(), self.spares_kept()) {
             if matches!(error, StoreError::Full { .. }) {
                 self.check_space(now);
                 self.staged.drop_appends();

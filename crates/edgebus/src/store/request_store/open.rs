@@ -90,7 +90,7 @@ impl RequestStore {
             overlays.open.last_lsn,
         );
         if recovered.torn.is_some() {
-            journal.reserve(0, next_lsn)?;
+            journal.reserve(0, next_lsn, 0)?;
         }
         let state = State {
             sealed: Arc::new(sealed),
