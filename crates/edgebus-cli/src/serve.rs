@@ -114,7 +114,12 @@ async fn serve(options: &ServeOptions, json: bool) -> Result<(), CliError> {
             Err(Refusal::new(Code::Poisoned, message).into())
         }
         _ => {
-            tracing::info!("stopped; everything is sealed");
+            let stats = bus.stats();
+            if stats.sealed_lsn < stats.synced_lsn {
+                tracing::warn!("stopped; what was not sealed for want of room is in the journal");
+            } else {
+                tracing::info!("stopped; everything is sealed");
+            }
             Ok(())
         }
     }
