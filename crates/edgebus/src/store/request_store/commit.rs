@@ -88,14 +88,18 @@ impl RequestStore {
     }
 
     /// Makes room in the journal for what is staged and so many bytes of operations more, as far as
-    /// they go into one group: the commit that follows does not fail for want of room.
+    /// they go into one group: the commit that follows does not fail for want of room. With requests
+    /// in the group, it is full when that room is used up.
     ///
     /// # Errors
     /// [`StoreError::Full`]: nothing has changed. Any other stops the store.
     pub fn reserve(&mut self, extra_bytes: usize) -> Result<(), StoreError> {
         self.shared.check()?;
         let wanted = self.staged.ops.len().saturating_add(extra_bytes);
-        self.reserve_bytes(wanted.min(self.journal.group_bytes_max()))
+        let wanted = wanted.min(self.journal.group_bytes_max());
+        self.reserve_bytes(wanted)?;
+        self.staged.reserved = Some(wanted);
+        Ok(())
     }
 
     fn reserve_bytes(&mut self, bytes: usize) -> Result<(), StoreError> {

@@ -39,6 +39,9 @@ pub(super) struct Staged {
     pub(super) letters: AHashMap<(ConsumerName, Seq), u64>,
     /// Numbers of the dead letters that go.
     pub(super) letters_gone: AHashSet<u64>,
+    /// Room in the journal that is sure, if it was made. Requests may have been given out on the
+    /// strength of it, so nothing is staged beside them that could cost them their group.
+    pub(super) reserved: Option<usize>,
     /// Sends of what is stored or staged; they count once the group is on disk.
     pub(super) duplicates: u64,
 }
@@ -75,6 +78,7 @@ impl Staged {
         self.ops = kept;
         self.ids.clear();
         self.duplicates = 0;
+        self.reserved = None;
         self.op_count = self.others.len() as u32;
     }
 }

@@ -203,6 +203,12 @@ impl RequestStore {
         count >= count_max || bytes >= bytes_max
     }
 
+    /// Whether there is a dead letter with a number, and its removal is not staged.
+    pub fn has_letter(&self, number: u64) -> bool {
+        let known = self.shared.consumers.read().letters.whose(number);
+        known.is_some() && !self.staged.letters_gone.contains(&number)
+    }
+
     /// Marks a dead letter as requeued. The consumer's own change comes from its machine.
     ///
     /// # Errors
@@ -263,7 +269,11 @@ impl RequestStore {
         self.shared.check().map_err(|e| Refusal::from(&e))?;
         let start = self.staged.ops.len();
         op.encode(&mut self.staged.ops);
-        if self.staged.ops.len() > self.journal.group_bytes_max() {
+        let bytes_max = match self.staged.reserved {
+            Some(reserved) if !self.staged.appends.is_empty() => reserved,
+            _ => self.journal.group_bytes_max(),
+        };
+        if self.staged.ops.len() > bytes_max {
             self.staged.ops.truncate(start);
             return Err(StageError::GroupFull);
         }
