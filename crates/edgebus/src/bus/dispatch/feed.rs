@@ -5,7 +5,7 @@ use edgebus_core::query::LogQuery;
 use edgebus_core::{ConsumerName, Entry, Seq};
 
 use super::{Dispatch, moment};
-use crate::bus::feeder::{Fed, Job};
+use crate::bus::feeder::{Failed, Fed, Job};
 use crate::clock::Now;
 use crate::store::{RequestStore, TailRead};
 
@@ -21,14 +21,18 @@ const UNREADABLE_S: u64 = 30;
 impl Dispatch {
     /// Offers every consumer what it can take. Says whether to come back at once.
     pub(in crate::bus) fn feed(&mut self, store: &mut RequestStore, now: Now) -> bool {
-        let names: Vec<_> = self.slots.keys().cloned().collect();
+        let mut tail = Tail::default();
         let mut more = false;
-        for name in names {
-            if self.rests(&name, now) {
+        for name in self.names.clone().iter() {
+            if self.rests(name, now) {
                 continue;
             }
-            self.feed_due(store, &name, now);
-            more |= self.scan(store, &name, now);
+            self.feed_due(store, name, now);
+            let behind = self.scan(store, name, &mut tail, now);
+            if let Some(slot) = self.slots.get_mut(name) {
+                slot.behind = behind;
+            }
+            more |= behind;
         }
         more
     }
@@ -77,7 +81,13 @@ impl Dispatch {
     }
 
     /// Goes on where the consumer stands. Says whether there is more to look at at once.
-    fn scan(&mut self, store: &mut RequestStore, name: &ConsumerName, now: Now) -> bool {
+    fn scan(
+        &mut self,
+        store: &mut RequestStore,
+        name: &ConsumerName,
+        tail: &mut Tail,
+        now: Now,
+    ) -> bool {
         let mut looked = 0;
         loop {
             let (Some(slot), Some(ledger)) = (self.slots.get_mut(name), store.ledgers().get(name))
@@ -94,11 +104,10 @@ impl Dispatch {
                 slot.page.pop_front();
             }
             if let Some(entry) = slot.page.front().cloned() {
-                if entry.seq() > from {
-                    slot.machine.passed(Seq(entry.seq().0 - 1));
-                }
+                slot.machine.passed(Seq(entry.seq().0 - 1));
                 looked += 1;
                 if self.offer(store, name, &entry, now) == Offer::NoRoom {
+                    self.forget_idle_page(store, name);
                     return false;
                 }
                 continue;
@@ -110,22 +119,19 @@ impl Dispatch {
             if slot.page_ticket.is_some() {
                 return false;
             }
-            match store.tail_from(from, SCAN_MESSAGES, SCAN_BYTES) {
-                TailRead::End => return false,
-                TailRead::InTables => {
+            match tail.read(store, from) {
+                Near::Nothing => return false,
+                Near::InTables => {
                     self.ask_page(store, name, from);
                     return false;
                 }
-                TailRead::Entries(entries) => {
-                    if entries.is_empty() {
-                        return false;
-                    }
+                Near::Here(entries) => {
                     for entry in entries {
                         looked += 1;
                         if let Some(slot) = self.slots.get_mut(name) {
                             slot.machine.passed(Seq(entry.seq().0 - 1));
                         }
-                        if self.offer(store, name, &entry, now) == Offer::NoRoom {
+                        if self.offer(store, name, entry, now) == Offer::NoRoom {
                             return false;
                         }
                     }
@@ -154,6 +160,18 @@ impl Dispatch {
         });
     }
 
+    /// A consumer that nobody works for may wait for long, and there may be many: what was read
+    /// for it is read again when somebody comes.
+    fn forget_idle_page(&mut self, store: &RequestStore, name: &ConsumerName) {
+        let (slot, ledger) = (self.slots.get(name), store.ledgers().get(name));
+        let waits = slot.zip(ledger).is_some_and(|(slot, ledger)| {
+            !slot.machine.has_worker() && slot.machine.scan_from(ledger).is_none()
+        });
+        if waits {
+            self.forget_page(name);
+        }
+    }
+
     /// What was read does not count any more.
     pub(super) fn forget_page(&mut self, name: &ConsumerName) {
         if let Some(slot) = self.slots.get_mut(name) {
@@ -175,6 +193,12 @@ impl Dispatch {
             machine.offer(ledger, places, entry, moment, out)
         });
         offered.unwrap_or(Offer::NoRoom)
+    }
+
+    fn awaits(&self, store: &RequestStore, name: &ConsumerName, seq: Seq) -> bool {
+        let (slot, ledger) = (self.slots.get(name), store.ledgers().get(name));
+        slot.zip(ledger)
+            .is_some_and(|(slot, ledger)| slot.machine.awaits(ledger, seq))
     }
 
     /// Takes up what the feeder found.
@@ -199,16 +223,21 @@ impl Dispatch {
                 ticket,
                 found,
             } => self.loaded(store, &consumer, ticket, found, now),
-            Fed::Answer { seq, answer } => {
-                if let Some(answer) = answer {
-                    self.waiters.answer(seq, &answer);
-                }
-            }
+            Fed::Answer { seq, answer } => match answer {
+                Some(answer) => self.waiters.answer(seq, &answer),
+                None => self.waiters.not_found(seq),
+            },
             Fed::Failed {
-                consumer,
-                ticket,
+                of: Failed::Messages(consumer, ticket),
                 error,
-            } => self.failed(consumer.as_ref(), ticket, &error, now),
+            } => self.unreadable(&consumer, ticket, &error, now),
+            Fed::Failed {
+                of: Failed::Answer(seq),
+                error,
+            } => {
+                tracing::error!(%seq, %error, "the outcome of a request cannot be read");
+                self.waiters.forget(seq);
+            }
         }
     }
 
@@ -231,7 +260,11 @@ impl Dispatch {
         for (seq, entry) in found {
             match entry {
                 // One that finds no room is asked for again.
-                Some(entry) => drop(self.offer(store, name, &entry, now)),
+                Some(entry) if self.awaits(store, name, seq) => {
+                    self.offer(store, name, &entry, now);
+                }
+                // It was done, removed or reset while it was being read.
+                Some(_) => {}
                 None => drop(self.drive(store, name, |machine, ledger, places, out| {
                     machine.gone(ledger, places, seq, out);
                 })),
@@ -239,22 +272,58 @@ impl Dispatch {
         }
     }
 
-    fn failed(
+    fn unreadable(
         &mut self,
-        name: Option<&ConsumerName>,
+        name: &ConsumerName,
         ticket: u64,
         error: &crate::store::StoreError,
         now: Now,
     ) {
-        let Some((name, slot)) = name.and_then(|name| Some((name, self.slots.get_mut(name)?)))
-        else {
-            tracing::error!(%error, "the outcome of a request cannot be read");
+        let Some(slot) = self.slots.get_mut(name) else {
             return;
         };
+        if slot.born != ticket && slot.page_ticket != Some(ticket) {
+            return;
+        }
         tracing::error!(consumer = %name, %error, "a consumer's messages cannot be read; it rests");
         slot.page_ticket = slot.page_ticket.filter(|asked| *asked != ticket);
         slot.loading.clear();
         slot.unreadable_until = Some(now.monotonic + std::time::Duration::from_secs(UNREADABLE_S));
+    }
+}
+
+/// What was last read from memory: consumers mostly stand at the same place.
+#[derive(Default)]
+struct Tail(Vec<Entry>);
+
+/// What is there from some point on.
+enum Near<'a> {
+    Nothing,
+    InTables,
+    /// At least one, in order, without gaps.
+    Here(&'a [Entry]),
+}
+
+impl Tail {
+    fn read(&mut self, store: &RequestStore, from: Seq) -> Near<'_> {
+        let first = self.0.first().map(Entry::seq);
+        let skip = first.and_then(|first| from.0.checked_sub(first.0));
+        let skip = skip.and_then(|skip| usize::try_from(skip).ok());
+        let at = match skip.filter(|skip| *skip < self.0.len()) {
+            Some(skip) => skip,
+            None => match store.tail_from(from, SCAN_MESSAGES, SCAN_BYTES) {
+                TailRead::End => return Near::Nothing,
+                TailRead::InTables => return Near::InTables,
+                TailRead::Entries(entries) => {
+                    self.0 = entries;
+                    0
+                }
+            },
+        };
+        match &self.0[at..] {
+            [] => Near::Nothing,
+            entries => Near::Here(entries),
+        }
     }
 }
 

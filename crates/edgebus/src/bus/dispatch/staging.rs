@@ -120,11 +120,17 @@ fn join(last: &mut ConsumerOp, op: ConsumerOp) -> Option<ConsumerOp> {
             None
         }
         (ConsumerOp::Done(all), ConsumerOp::Done(more)) if all.len() < JOINED_MAX => {
+            let ascends = match (all.last(), more.first()) {
+                (Some(last), Some(first)) => last.1 < first.0,
+                _ => true,
+            };
+            // Ranges of one operation ascend.
+            if !ascends {
+                return Some(ConsumerOp::Done(more));
+            }
             for range in more {
                 match all.last_mut() {
                     Some(last) if last.1.next() == range.0 => last.1 = range.1,
-                    // Ranges of one operation ascend.
-                    Some(last) if range.0 <= last.1 => return Some(ConsumerOp::Done(vec![range])),
                     _ => all.push(range),
                 }
             }
@@ -201,6 +207,16 @@ impl Dispatch {
 }
 
 impl Dispatch {
+    /// Whether there is a dead letter, with all that was decided.
+    pub(super) fn has_letter(&self, store: &RequestStore, number: u64) -> bool {
+        let goes = |item: &Item| match item {
+            Item::LettersRemoved(numbers) => numbers.contains(&number),
+            Item::Change(_, _, closed) => closed.contains(&number),
+            _ => false,
+        };
+        store.has_letter(number) && !self.staging.items.iter().any(goes)
+    }
+
     pub(super) fn letter_requeued(&mut self, number: u64) {
         self.staging.items.push_back(Item::Requeued(number));
     }
@@ -228,8 +244,14 @@ impl Dispatch {
             let staged = match &item {
                 Item::Change(name, op, closed) => store.stage_change(name, op, closed),
                 Item::Letter(name, letter) => stage_letter(store, name, letter, now),
+                // Whoever looked it up may find it gone by now, which is as good as done.
+                Item::Requeued(number) if !store.has_letter(*number) => Ok(()),
                 Item::Requeued(number) => store.stage_requeued(*number),
-                Item::LettersRemoved(numbers) => store.stage_letters_removed(numbers),
+                Item::LettersRemoved(numbers) => {
+                    let there = numbers.iter().copied();
+                    let there: Vec<u64> = there.filter(|n| store.has_letter(*n)).collect();
+                    store.stage_letters_removed(&there)
+                }
                 Item::Trim(before) => store.stage_trim(*before),
                 Item::Release(_) => Ok(()),
             };
@@ -289,13 +311,14 @@ fn stage_letter(
     store.stage_letter(new, now).map(drop)
 }
 
-/// A message whose bytes are gone is done with all the same.
+/// A message whose bytes are gone is done with all the same. Without its letter, the change that
+/// says so would not be written.
 fn stage_without_row(
     store: &mut RequestStore,
     name: &ConsumerName,
     seq: Seq,
 ) -> Result<(), StageError> {
-    store.stage_change(name, &ConsumerOp::DeadLettered { seq }, &[])
+    store.stage_change(name, &ConsumerOp::Done(vec![(seq, seq)]), &[])
 }
 
 fn tell_paused(name: &ConsumerName, reason: PauseReason) {
@@ -317,4 +340,30 @@ fn tell_paused(name: &ConsumerName, reason: PauseReason) {
 pub(super) fn answer_of(reply: Bytes) -> Answer {
     // The bytes were encoded by this process or checked when they were read.
     Answer::Reply(Reply::decode(reply).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn done(ranges: &[(u64, u64)]) -> ConsumerOp {
+        let ranges = ranges.iter().map(|(from, to)| (Seq(*from), Seq(*to)));
+        ConsumerOp::Done(ranges.collect())
+    }
+
+    /// The ranges behind the first one used to be lost.
+    #[test]
+    fn what_cannot_be_joined_is_given_back_whole() {
+        let mut last = done(&[(10, 10)]);
+        let holes = done(&[(3, 5), (7, 8), (11, 11)]);
+        assert_eq!(join(&mut last, holes.clone()), Some(holes));
+        assert_eq!(last, done(&[(10, 10)]));
+    }
+
+    #[test]
+    fn ranges_that_ascend_are_joined() {
+        let mut last = done(&[(1, 2)]);
+        assert_eq!(join(&mut last, done(&[(3, 3), (5, 6)])), None);
+        assert_eq!(last, done(&[(1, 3), (5, 6)]));
+    }
 }
