@@ -85,6 +85,16 @@ impl Staging {
     }
 
     fn push_change(&mut self, name: &ConsumerName, op: ConsumerOp, closed: Vec<u64>) {
+        let Some(pieces) = in_pieces(&op) else {
+            return self.push_piece(name, op, closed);
+        };
+        let mut closed = Some(closed);
+        for piece in pieces {
+            self.push_piece(name, piece, closed.take().unwrap_or_default());
+        }
+    }
+
+    fn push_piece(&mut self, name: &ConsumerName, op: ConsumerOp, closed: Vec<u64>) {
         for item in self.items.iter_mut().rev().take(JOIN_OVER) {
             match item {
                 Item::Change(other, last, all) if other == name => match join(last, op) {
@@ -105,21 +115,48 @@ impl Staging {
 
 /// Deliveries looked over to find the change before them.
 const JOIN_OVER: usize = 2;
-/// Messages that one joined operation may be about.
-const JOINED_MAX: usize = 4096;
+/// Messages or ranges that one operation may be about: the smallest group of a journal has room
+/// for it.
+const PARTS_MAX: usize = 512;
+/// The same of failures, as each may say at length what went wrong.
+const FAILURES_MAX: usize = 16;
+
+/// Cuts a change that is beyond the bounds into some that are not; done one after the other they
+/// come to the same.
+fn in_pieces(op: &ConsumerOp) -> Option<Vec<ConsumerOp>> {
+    fn cut<T: Clone>(
+        all: &[T],
+        max: usize,
+        op: fn(Vec<T>) -> ConsumerOp,
+    ) -> Option<Vec<ConsumerOp>> {
+        let pieces = all.chunks(max).map(|part| op(part.to_vec()));
+        (all.len() > max).then(|| pieces.collect())
+    }
+    match op {
+        ConsumerOp::Attempts(all) => cut(all, PARTS_MAX, ConsumerOp::Attempts),
+        ConsumerOp::Failed(all) => cut(all, FAILURES_MAX, ConsumerOp::Failed),
+        ConsumerOp::Done(all) => cut(all, PARTS_MAX, ConsumerOp::Done),
+        ConsumerOp::Again(all) => cut(all, PARTS_MAX, ConsumerOp::Again),
+        _ => None,
+    }
+}
 
 /// Adds a change to the one before it; gives it back when they are not of a kind.
 fn join(last: &mut ConsumerOp, op: ConsumerOp) -> Option<ConsumerOp> {
     match (last, op) {
-        (ConsumerOp::Attempts(all), ConsumerOp::Attempts(more)) if all.len() < JOINED_MAX => {
+        (ConsumerOp::Attempts(all), ConsumerOp::Attempts(more))
+            if all.len() + more.len() <= PARTS_MAX =>
+        {
             all.extend(more);
             None
         }
-        (ConsumerOp::Failed(all), ConsumerOp::Failed(more)) if all.len() < JOINED_MAX => {
+        (ConsumerOp::Failed(all), ConsumerOp::Failed(more))
+            if all.len() + more.len() <= FAILURES_MAX =>
+        {
             all.extend(more);
             None
         }
-        (ConsumerOp::Done(all), ConsumerOp::Done(more)) if all.len() < JOINED_MAX => {
+        (ConsumerOp::Done(all), ConsumerOp::Done(more)) if all.len() + more.len() <= PARTS_MAX => {
             let ascends = match (all.last(), more.first()) {
                 (Some(last), Some(first)) => last.1 < first.0,
                 _ => true,

@@ -42,9 +42,7 @@ fn fetch_that_does_not_wait_looks_at_all_of_the_log() {
         let mut id = [0; 16];
         id[..4].copy_from_slice(&number.to_be_bytes());
         let topic = if number < 2_999 { "other" } else { "wanted" };
-        let id = edgebus_core::RequestId::from_bytes(id);
-        let message = edgebus_core::Message::new(id, topic.parse().expect("topic"), "x");
-        edgebus_core::Record::encode(&message, &Default::default()).expect("fits")
+        super::record_with(id, topic)
     });
     let submitted = desk.lane.try_submit(records.collect());
     desk.rest();

@@ -52,7 +52,11 @@ fn responder(pattern: &str) -> ConsumerConfig {
 }
 
 fn record(number: u8, topic: &str) -> Record {
-    let id = RequestId::from_bytes([number; 16]);
+    record_with([number; 16], topic)
+}
+
+fn record_with(id: [u8; 16], topic: &str) -> Record {
+    let id = RequestId::from_bytes(id);
     let message = Message::new(id, topic.parse().expect("topic"), "x");
     Record::encode(&message, &RecordLimits::default()).expect("fits")
 }

@@ -143,3 +143,27 @@ fn decision_that_fits_no_group_stops_the_store() {
     assert_eq!(settled[0].as_ref().unwrap_err().code, Code::Unknown);
     assert!(desk.engine.store().reader().is_poisoned());
 }
+
+/// A crowd that fails at once, each with as long a reason as is kept.
+#[test]
+fn decisions_about_many_messages_fit_the_groups_they_need() {
+    let mut desk = Desk::new();
+    let records = (0..5_000_u32).map(|number| {
+        let mut id = [0; 16];
+        id[..4].copy_from_slice(&number.to_be_bytes());
+        super::record_with(id, "a")
+    });
+    let submitted = desk.lane.try_submit(records.collect());
+    let config = listener("a").max_in_flight(10_000);
+    let mut worker = desk.worker("audit", config, 10_000);
+    drop(submitted);
+    let items = tokens(&mut worker).into_iter().map(|token| {
+        let (reason, delay_ms) = ("x".repeat(1_024), Some(1_000_000));
+        (token, Settlement::Nak { delay_ms, reason })
+    });
+    let mut settled = Box::pin(worker.handle.settle_all(items.collect()));
+    desk.rest();
+    let settled = (&mut settled).now_or_never().expect("told");
+    assert!(settled.iter().all(Result::is_ok), "{:?}", settled[0]);
+    assert_eq!(desk.info("audit").expect("there").retrying, 5_000);
+}
