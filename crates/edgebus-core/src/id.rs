@@ -84,7 +84,8 @@ impl fmt::Debug for RequestId {
 pub struct Seq(pub u64);
 
 impl Seq {
-    /// The sequence number after this one; nothing comes after the last number there is.
+    /// The sequence number after this one. The last one, which an operator may name as a place and
+    /// no message ever gets, is its own successor.
     #[must_use]
     pub const fn next(self) -> Self {
         Self(self.0.saturating_add(1))

@@ -14,7 +14,7 @@ use super::dispatch::commands::{Begin, OpenWorker, begin};
 use super::lane::engine_gone;
 use super::message_bus::{MessageBus, receipt};
 use super::queue::Command;
-use super::worker::{Worker, WorkerHandle};
+use super::worker::Worker;
 use crate::delivery::{
     self, ConsumeConfig, Handled, Handler, Incoming, Messages, Notifications, RequestError,
     Response, Subscription,
@@ -111,11 +111,9 @@ impl MessageBus {
     /// Listens to notifications from now on.
     ///
     /// # Errors
-    /// [`Code::Busy`] when there are too many subscriptions already.
+    /// [`Code::Busy`] when there are too many subscriptions already; [`Code::ShuttingDown`].
     pub async fn subscribe(&self, subscription: Subscription) -> Result<Notifications, Refusal> {
-        let too_many = || Refusal::new(Code::Busy, "there are too many subscriptions");
-        let hub = &self.queue().board.hub;
-        hub.subscribe(subscription).ok_or_else(too_many)
+        self.queue().board.hub.subscribe(subscription)
     }
 
     /// Listens to stored notifications as a durable consumer: what came while nobody listened
@@ -179,15 +177,9 @@ impl MessageBus {
             Some(config) => self.begin_of(config).await?,
         };
         let (done, opened) = oneshot::channel();
-        let consumer = open.consumer.clone();
         let open = Box::new(open);
         self.queue().control(Command::Open { open, begin, done })?;
-        let (id, kept, events) = opened.await.unwrap_or_else(|_| Err(engine_gone()))?;
-        Ok(Worker {
-            kept,
-            events,
-            handle: WorkerHandle::new(self.queue().clone(), consumer, id),
-        })
+        opened.await.unwrap_or_else(|_| Err(engine_gone()))
     }
 
     /// Where a consumer begins; a time is looked up in the log.

@@ -4,11 +4,12 @@
 //! queue like any other command. The engine itself never waits for the disk to be read.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use edgebus_core::consumer::Answer;
 use edgebus_core::query::{LogPage, LogQuery};
-use edgebus_core::{ConsumerName, Entry, Seq};
+use edgebus_core::{Code, ConsumerName, Entry, Refusal, Seq};
 use parking_lot::{Condvar, Mutex};
 
 use super::queue::{Command, Queue};
@@ -37,6 +38,20 @@ pub(super) enum Job {
     },
 }
 
+impl Job {
+    fn failed(&self) -> Failed {
+        match self {
+            Self::Page {
+                consumer, ticket, ..
+            }
+            | Self::Load {
+                consumer, ticket, ..
+            } => Failed::Messages(consumer.clone(), *ticket),
+            Self::Answer { seq, .. } => Failed::Answer(*seq),
+        }
+    }
+}
+
 /// What was found.
 #[derive(Debug)]
 pub(super) enum Fed {
@@ -58,10 +73,18 @@ pub(super) enum Fed {
     },
     /// Reading failed: a consumer cannot go on over damaged bytes.
     Failed {
-        consumer: Option<ConsumerName>,
-        ticket: u64,
+        of: Failed,
         error: StoreError,
     },
+}
+
+/// What could not be read.
+#[derive(Clone, Debug)]
+pub(super) enum Failed {
+    /// Messages of a consumer; with the ticket they were asked for with.
+    Messages(ConsumerName, u64),
+    /// How a request ended.
+    Answer(Seq),
 }
 
 /// Jobs on their way to the feeder. Bounded by the engine: one page and one load a consumer.
@@ -119,7 +142,14 @@ impl Feeder {
     pub fn step(&mut self) -> bool {
         let job = self.jobs.state.lock().jobs.pop_front();
         let Some(job) = job else { return false };
-        let fed = self.read(job);
+        let of = job.failed();
+        // Damaged bytes can make a read panic. Whoever asked waits for an answer all the same.
+        let read = catch_unwind(AssertUnwindSafe(|| self.read(job)));
+        let read = read.unwrap_or_else(|_| {
+            let what = "reading panicked: see the server's log";
+            Err(Refusal::new(Code::Corrupt, what).into())
+        });
+        let fed = read.unwrap_or_else(|error| Fed::Failed { of, error });
         self.queue.command(Command::Fed(fed));
         true
     }
@@ -129,8 +159,8 @@ impl Feeder {
         self.jobs.wait()
     }
 
-    fn read(&self, job: Job) -> Fed {
-        match job {
+    fn read(&self, job: Job) -> Result<Fed, StoreError> {
+        Ok(match job {
             Job::Page {
                 consumer,
                 ticket,
@@ -138,45 +168,28 @@ impl Feeder {
             } => {
                 // What the page does not reach is looked at next time.
                 let last = self.reader.last_seq();
-                match self.reader.read_log(&query) {
-                    Ok(page) => Fed::Page {
-                        consumer,
-                        ticket,
-                        upto: looked_at(&page, last),
-                        entries: page.entries,
-                    },
-                    Err(error) => Fed::Failed {
-                        consumer: Some(consumer),
-                        ticket,
-                        error,
-                    },
+                let page = self.reader.read_log(&query)?;
+                Fed::Page {
+                    consumer,
+                    ticket,
+                    upto: looked_at(&page, last),
+                    entries: page.entries,
                 }
             }
             Job::Load {
                 consumer,
                 ticket,
                 wanted,
-            } => match self.load(&wanted) {
-                Ok(found) => Fed::Loaded {
-                    consumer,
-                    ticket,
-                    found,
-                },
-                Err(error) => Fed::Failed {
-                    consumer: Some(consumer),
-                    ticket,
-                    error,
-                },
+            } => Fed::Loaded {
+                consumer,
+                ticket,
+                found: self.load(&wanted)?,
             },
-            Job::Answer { seq, responders } => match self.answer(seq, &responders) {
-                Ok(answer) => Fed::Answer { seq, answer },
-                Err(error) => Fed::Failed {
-                    consumer: None,
-                    ticket: seq.0,
-                    error,
-                },
+            Job::Answer { seq, responders } => Fed::Answer {
+                seq,
+                answer: find_answer(&self.reader, seq, &responders)?,
             },
-        }
+        })
     }
 
     fn load(&self, wanted: &[(Seq, Option<u64>)]) -> Result<Vec<(Seq, Option<Entry>)>, StoreError> {
@@ -202,10 +215,6 @@ impl Feeder {
             found.push((*seq, entry));
         }
         Ok(found)
-    }
-
-    fn answer(&self, seq: Seq, responders: &[ConsumerName]) -> Result<Option<Answer>, StoreError> {
-        find_answer(&self.reader, seq, responders)
     }
 }
 

@@ -4,20 +4,22 @@
 //! that does not keep up misses messages and is told how many; it never makes anyone wait.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use edgebus_core::Entry;
+use edgebus_core::{Code, Entry, Refusal};
 use parking_lot::RwLock;
 
 use crate::delivery::{Notifications, Notifier, Put, Subscription, notifications};
 
-/// Live subscribers of one bus.
+/// Most live subscribers of one bus.
 pub(super) const SUBSCRIBERS_MAX: usize = 65_536;
 
 /// Everyone who listens live.
 #[derive(Debug, Default)]
 pub(super) struct Hub {
     subscribers: RwLock<Vec<Subscriber>>,
+    /// The bus stops; set under the lock of the subscribers, so that none slips in behind.
+    ended: AtomicBool,
     /// Beside the lock, as every group asks.
     count: AtomicUsize,
     next_id: AtomicU64,
@@ -40,13 +42,24 @@ struct Subscribed {
 }
 
 impl Hub {
-    /// Adds a subscriber, until what it returns is dropped. `None`: there are too many.
-    pub(super) fn subscribe(self: &Arc<Self>, wants: Subscription) -> Option<Notifications> {
+    /// Adds a subscriber, until what it returns is dropped.
+    ///
+    /// # Errors
+    /// [`Code::Busy`]: there are too many. [`Code::ShuttingDown`].
+    pub(super) fn subscribe(
+        self: &Arc<Self>,
+        wants: Subscription,
+    ) -> Result<Notifications, Refusal> {
         let (notifier, notifications) = notifications(wants.buffer);
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let mut subscribers = self.subscribers.write();
+        if self.ended.load(Ordering::Relaxed) {
+            let what = "the bus has stopped";
+            return Err(Refusal::new(Code::ShuttingDown, what));
+        }
         if subscribers.len() >= SUBSCRIBERS_MAX {
-            return None;
+            let what = "there are too many subscriptions";
+            return Err(Refusal::new(Code::Busy, what));
         }
         subscribers.push(Subscriber {
             id,
@@ -59,7 +72,7 @@ impl Hub {
             hub: self.clone(),
             id,
         };
-        Some(notifications.holding(Box::new(subscribed)))
+        Ok(notifications.holding(Box::new(subscribed)))
     }
 
     /// Whether nobody listens.
@@ -95,7 +108,9 @@ impl Hub {
 
     /// The bus stops: subscribers get what waits and then the end.
     pub(super) fn end(&self) {
-        for subscriber in self.subscribers.read().iter() {
+        let subscribers = self.subscribers.write();
+        self.ended.store(true, Ordering::Relaxed);
+        for subscriber in subscribers.iter() {
             subscriber.notifier.end(None);
         }
     }

@@ -23,6 +23,8 @@ mod message_bus;
 mod operating;
 mod queue;
 mod state;
+#[cfg(test)]
+mod tests;
 mod threads;
 mod waiters;
 mod worker;

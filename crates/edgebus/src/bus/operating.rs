@@ -81,7 +81,10 @@ impl MessageBus {
                 name,
                 token,
                 settlement,
-            } => self.change(Change::Settle(name, token, settlement)).await,
+            } => {
+                let settlement = settlement.bounded(&self.record_limits())?;
+                self.change(Change::Settle(name, token, settlement)).await
+            }
             Admin::DeadLetters {
                 filter,
                 after,

@@ -99,15 +99,9 @@ pub(super) fn start(
     })
 }
 
-/// Reads what the engine asks for until the end. A damaged file can make a read panic: the engine
-/// is told by the store's own checks, and asks again.
+/// Reads what the engine asks for until the end.
 fn feed(feeder: &mut Feeder) {
-    loop {
-        let step = catch_unwind(AssertUnwindSafe(|| feeder.step()));
-        if matches!(step, Ok(false)) && !feeder.wait() {
-            return;
-        }
-    }
+    while feeder.step() || feeder.wait() {}
 }
 
 fn tell_fullness(full: bool) {

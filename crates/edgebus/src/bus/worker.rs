@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use edgebus_core::consumer::{LeaseToken, Left, Settlement};
-use edgebus_core::{Code, ConsumerName, Refusal};
+use edgebus_core::{Code, ConsumerName, RecordLimits, Refusal};
 use tokio::sync::{mpsc, oneshot};
 
 use super::lane::engine_gone;
 use super::queue::{Command, Queue};
-use crate::delivery::{BoxFuture, Settle, WorkerEvent};
+use crate::delivery::{BoxFuture, Settle, WorkerEvent, within_limits};
 
 /// A worker that was taken on, and what comes to it.
 #[derive(Debug)]
@@ -32,20 +32,28 @@ struct Inner {
     queue: Arc<Queue>,
     consumer: ConsumerName,
     worker: u64,
+    /// What is said in this process comes through no session that would look after them.
+    limits: RecordLimits,
     left: AtomicBool,
 }
 
 impl WorkerHandle {
-    pub(super) fn new(queue: Arc<Queue>, consumer: ConsumerName, worker: u64) -> Self {
+    pub(super) fn new(
+        queue: Arc<Queue>,
+        consumer: ConsumerName,
+        worker: u64,
+        limits: RecordLimits,
+    ) -> Self {
         Self(Arc::new(Inner {
             queue,
             consumer,
             worker,
+            limits,
             left: AtomicBool::new(false),
         }))
     }
 
-    /// Says what became of messages. The future waits for the disk; dropping it changes nothing.
+    /// Says what became of messages, within the limits of a session. The future waits for the disk; dropping it changes nothing.
     pub(crate) fn settle_all(
         &self,
         items: Vec<(LeaseToken, Settlement)>,
@@ -96,6 +104,7 @@ impl Drop for Inner {
 
 impl Settle for WorkerHandle {
     fn settle(&self, token: LeaseToken, settlement: Settlement) {
+        let (settlement, _) = within_limits(settlement, &self.0.limits);
         self.say(vec![(token, settlement)], None);
     }
 
@@ -104,10 +113,12 @@ impl Settle for WorkerHandle {
         token: LeaseToken,
         settlement: Settlement,
     ) -> BoxFuture<Result<(), Refusal>> {
+        let (settlement, fits) = within_limits(settlement, &self.0.limits);
         let outcomes = self.settle_all(vec![(token, settlement)]);
         Box::pin(async move {
             let nothing = || Refusal::new(Code::Unknown, "the engine did not answer");
-            outcomes.await.pop().unwrap_or_else(|| Err(nothing()))
+            let settled = outcomes.await.pop().unwrap_or_else(|| Err(nothing()));
+            fits.and(settled)
         })
     }
 

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::connection::Connection;
 use super::pending::lost;
-use crate::delivery::{BoxFuture, Settle};
+use crate::delivery::{BoxFuture, Settle, within_limits};
 
 /// A stream; closed when it is dropped. It keeps the connection open.
 #[derive(Debug)]
@@ -29,26 +29,11 @@ impl Stream {
             closed: AtomicBool::new(false),
         }
     }
-
-    /// Says it within the server's limits. A reply that the server would not take is a failure of
-    /// the attempt, so that the message is neither lost nor done.
-    fn within_limits(&self, settlement: Settlement) -> (Settlement, Result<(), Refusal>) {
-        match settlement.bounded(&self.limits) {
-            Ok(settlement) => (settlement, Ok(())),
-            Err(refusal) => {
-                let nak = Settlement::Nak {
-                    delay_ms: None,
-                    reason: refusal.message.clone(),
-                };
-                (nak, Err(refusal))
-            }
-        }
-    }
 }
 
 impl Settle for Stream {
     fn settle(&self, token: LeaseToken, settlement: Settlement) {
-        let (settlement, _) = self.within_limits(settlement);
+        let (settlement, _) = within_limits(settlement, &self.limits);
         // Without a connection, the lease ends by itself.
         let _ = self.connection.settle(self.number, token, settlement, None);
     }
@@ -58,7 +43,7 @@ impl Settle for Stream {
         token: LeaseToken,
         settlement: Settlement,
     ) -> BoxFuture<Result<(), Refusal>> {
-        let (settlement, fits) = self.within_limits(settlement);
+        let (settlement, fits) = within_limits(settlement, &self.limits);
         let (waiter, settled) = oneshot::channel();
         let said = self
             .connection

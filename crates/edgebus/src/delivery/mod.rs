@@ -25,9 +25,9 @@ mod response;
 use std::fmt::Debug;
 use std::pin::Pin;
 
-use edgebus_core::Refusal;
 use edgebus_core::admin::Delivery;
 use edgebus_core::consumer::{LeaseToken, Settlement};
+use edgebus_core::{RecordLimits, Refusal};
 
 pub use admin::{DeadLetterPage, Trimmed};
 pub use config::{ConsumeConfig, Subscription};
@@ -77,6 +77,24 @@ pub(crate) trait Settle: Send + Sync + Debug {
 
     /// The worker leaves: what it still holds is given back, and no attempt is charged.
     fn close(&self);
+}
+
+/// What is said about a message, within limits. A reply over them is a failure of the attempt, so
+/// that the message is neither lost nor done; whoever said it hears why.
+pub(crate) fn within_limits(
+    settlement: Settlement,
+    limits: &RecordLimits,
+) -> (Settlement, Result<(), Refusal>) {
+    match settlement.bounded(limits) {
+        Ok(settlement) => (settlement, Ok(())),
+        Err(refusal) => {
+            let nak = Settlement::Nak {
+                delay_ms: None,
+                reason: refusal.message.clone(),
+            };
+            (nak, Err(refusal))
+        }
+    }
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use super::clients::Figures;
 use super::reply::{self, Reply};
 use super::streams::{EndedStreams, Left, Streams};
-use super::{Peer, Shared, say_goodbye};
+use super::{GOODBYE_TIMEOUT, Peer, Shared, say_goodbye};
 use crate::bus::Lane;
 use crate::transport::{Reader, TransportError, Writer};
 
@@ -87,6 +87,8 @@ pub(super) async fn run(
 enum Came {
     Frames(Result<bool, TransportError>),
     EndOfStream(u64, Refusal),
+    /// Nothing that is written arrives.
+    NothingTaken,
 }
 
 /// What is known of a connection while its client speaks.
@@ -121,13 +123,17 @@ impl Conversation<'_> {
                 _ = stopping.wait_for(|stopping| *stopping) => return Err(stopped()),
                 Some((stream, why)) = ended_streams.recv() => Came::EndOfStream(stream, why),
                 // The client takes nothing, or is gone: its leases must not wait for it.
-                () = self.replies.closed() => return Err(gone()),
+                () = self.replies.closed() => Came::NothingTaken,
             };
             let came = match came {
                 Came::Frames(came) => came,
                 Came::EndOfStream(stream, why) => {
                     self.end_stream(stream, Some(why)).await;
                     continue;
+                }
+                Came::NothingTaken => {
+                    let _ = tokio::time::timeout(GOODBYE_TIMEOUT, self.hear_out(reader)).await;
+                    return Err(gone());
                 }
             };
             // Frames that came whole count, even when a bad one follows.
@@ -144,6 +150,19 @@ impl Conversation<'_> {
         }
     }
 
+    /// Acts on what a client said before it went, which nothing can be answered to any more: it may
+    /// have settled messages as its last words.
+    async fn hear_out(&mut self, reader: &mut Reader) -> Result<(), Refusal> {
+        let mut frames = Vec::new();
+        loop {
+            let came = reader.read(&mut frames).await;
+            self.act(&mut frames).await?;
+            if !matches!(came, Ok(true)) {
+                return Ok(());
+            }
+        }
+    }
+
     /// Acts on what was read. Sends that follow each other become one submission.
     async fn act(&mut self, frames: &mut Vec<Frame>) -> Result<(), Refusal> {
         let mut sends = Sends::default();
@@ -155,21 +174,22 @@ impl Conversation<'_> {
                     wants_reply,
                 }) => {
                     if wants_reply != sends.want_replies {
-                        self.submit(std::mem::take(&mut sends)).await?;
+                        self.submit(std::mem::take(&mut sends)).await;
                     }
                     sends.add(records, refused, wants_reply);
                 }
                 // What came before a frame that ends the connection counts.
                 step => {
-                    self.submit(std::mem::take(&mut sends)).await?;
-                    self.take(step?).await?;
+                    self.submit(std::mem::take(&mut sends)).await;
+                    self.take(step?).await;
                 }
             }
         }
-        self.submit(sends).await
+        self.submit(sends).await;
+        Ok(())
     }
 
-    async fn take(&mut self, step: Step) -> Result<(), Refusal> {
+    async fn take(&mut self, step: Step) {
         match step {
             Step::Opened(frame) => {
                 self.figures
@@ -185,31 +205,25 @@ impl Conversation<'_> {
                 if let Err(refusal) = self.streams.open(stream, open, &client).await {
                     self.end_stream(stream, Some(refusal)).await;
                 }
-                Ok(())
             }
-            Step::Credit { stream, credit } => {
-                self.streams.credit(stream, credit);
-                Ok(())
-            }
+            Step::Credit { stream, credit } => self.streams.credit(stream, credit),
             Step::Settle {
                 stream,
                 items,
                 answer,
-            } => match self.streams.settle(stream, items) {
-                Some(settling) => {
+            } => {
+                if let Some(settling) = self.streams.settle(stream, items) {
                     let settled = Box::pin(async move { answer.frame(settling.await) });
-                    self.reply(Reply::Settling(settled)).await
+                    self.reply(Reply::Settling(settled)).await;
                 }
-                None => Ok(()),
-            },
+            }
             Step::CloseStream { stream } => {
                 let refusal = None;
                 self.streams
                     .end(stream, Frame::Close { stream, refusal })
                     .await;
-                Ok(())
             }
-            _ => Ok(()),
+            _ => {}
         }
     }
 
@@ -220,11 +234,7 @@ impl Conversation<'_> {
     }
 
     /// Tells whoever listens, and how many that were.
-    async fn publish(
-        &mut self,
-        records: Vec<(u64, Record)>,
-        refused: Vec<Outcome>,
-    ) -> Result<(), Refusal> {
+    async fn publish(&mut self, records: Vec<(u64, Record)>, refused: Vec<Outcome>) {
         self.figures.send(records.len());
         let published = records.into_iter().map(|(tag, record)| {
             match self.shared.bus.publish_record(&record, "") {
@@ -234,13 +244,13 @@ impl Conversation<'_> {
         });
         let published = published.collect();
         if !refused.is_empty() {
-            self.reply(Reply::Refused(refused)).await?;
+            self.reply(Reply::Refused(refused)).await;
         }
-        self.reply(Reply::Frames(published)).await
+        self.reply(Reply::Frames(published)).await;
     }
 
     /// Hands sends to the engine, waiting while the lane is full, and has their outcomes told.
-    async fn submit(&mut self, sends: Sends) -> Result<(), Refusal> {
+    async fn submit(&mut self, sends: Sends) {
         let Sends {
             mut tags,
             mut records,
@@ -260,10 +270,10 @@ impl Conversation<'_> {
             refused.extend(over.map(|tag| too_many_requests(tag, max)));
         }
         if !refused.is_empty() {
-            self.reply(Reply::Refused(refused)).await?;
+            self.reply(Reply::Refused(refused)).await;
         }
         if records.is_empty() {
-            return Ok(());
+            return;
         }
         self.figures.send(records.len());
         let (submitted, answers) = if want_replies {
@@ -278,11 +288,12 @@ impl Conversation<'_> {
             submitted,
             answers,
         })
-        .await
+        .await;
     }
 
-    async fn reply(&self, reply: Reply) -> Result<(), Refusal> {
-        self.replies.send(reply).await.map_err(|_| gone())
+    async fn reply(&self, reply: Reply) {
+        // Once nothing is written any more the connection ends, after what has come was acted on.
+        let _ = self.replies.send(reply).await;
     }
 }
 

@@ -20,6 +20,8 @@ mod operators;
 mod queries;
 mod reply;
 mod streams;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::io;

@@ -81,8 +81,19 @@ impl Consumer {
         if self.stalled && !self.has_room_for_new(ledger) {
             return None;
         }
-        // A requeued one that was far ahead of the cursor may have moved the offset beyond it.
-        Some(self.cursor.max(ledger.offset).next())
+        Some(self.next_at_cursor(ledger))
+    }
+
+    /// A requeued one that was far ahead of the cursor may have moved the offset beyond it.
+    fn next_at_cursor(&self, ledger: &Ledger) -> Seq {
+        self.cursor.max(ledger.offset).next()
+    }
+
+    /// Whether a message is to be given out beside what is at the cursor, or is out. Anything else
+    /// that comes late, to be offered after [`Consumer::due`] had listed it, is not to be offered:
+    /// above the cursor it would be taken for the next one.
+    pub fn awaits(&self, ledger: &Ledger, seq: Seq) -> bool {
+        ledger.open.contains_key(&seq) || ledger.is_extra(seq)
     }
 
     /// All up to `upto` were looked at, by offering them or otherwise, and none that was not taken
@@ -112,6 +123,7 @@ impl Consumer {
             self.skip(ledger, entry, out);
             return Offer::Skipped;
         };
+        let at_cursor = seq == self.next_at_cursor(ledger);
         self.reclaim(ledger, places);
         if !self.fits(ledger, places, wanted) {
             self.stalled |= wanted == Wanted::New;
@@ -120,13 +132,13 @@ impl Consumer {
         }
         if !ledger.is_extra(seq) && expires_at(entry).is_some_and(|ms| ms <= self.now_ms) {
             self.waiting.remove(seq);
-            let reason = "it expired before it was started".to_owned();
+            let reason = "it expired before it was done".to_owned();
             self.bury(ledger, seq, DeadLetterCode::Expired, reason, None, out);
         } else if !self.deliver(ledger, places, entry, wanted, out) {
             self.stalled |= wanted == Wanted::New;
             return Offer::NoRoom;
         }
-        if wanted == Wanted::New || seq == self.cursor.next() {
+        if wanted == Wanted::New || at_cursor {
             self.passed(seq);
         }
         self.reclaim(ledger, places);
@@ -173,7 +185,7 @@ impl Consumer {
         }
         // An open one may be listed by `due` far above the cursor, after a reset: what lies between
         // was not looked at.
-        if !open || seq == self.cursor.next() {
+        if !open || seq == self.next_at_cursor(ledger) {
             self.passed(seq);
         }
     }

@@ -224,6 +224,12 @@ impl Consumer {
         self.claim_may_change();
     }
 
+    /// A worker takes nothing more, and has not left: it may still hold messages.
+    pub fn withdraw(&mut self, worker: u64) {
+        self.workers.withdraw(worker);
+        self.claim_may_change();
+    }
+
     /// A worker went. Closed: what it held is given back untouched. Lost: it may come back within
     /// the grace; in the server's own process nothing can be lost, so that counts as closed. What
     /// is held at no place in particular stays with its holder until its time is over.

@@ -56,6 +56,13 @@ impl Workers {
         }
     }
 
+    /// Takes back what a worker may still get.
+    pub(super) fn withdraw(&mut self, id: u64) {
+        if let Some(worker) = self.all.iter_mut().find(|worker| worker.id == id) {
+            self.credit -= u64::from(std::mem::take(&mut worker.credit));
+        }
+    }
+
     /// Those who take a message.
     pub(super) fn ready(&self) -> impl Iterator<Item = &Worker> {
         self.all.iter().filter(|worker| worker.credit > 0)

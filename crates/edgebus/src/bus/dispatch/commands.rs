@@ -1,13 +1,12 @@
 //! What workers and operators ask of the consumers.
 
 use edgebus_core::admin::{ConsumerInfo, Position};
-use edgebus_core::consumer::{
-    ConsumerConfig, ConsumerMode, LeaseToken, Left, Place, Settlement, Start,
-};
+use edgebus_core::consumer::{ConsumerConfig, LeaseToken, Left, Place, Settlement, Start};
 use edgebus_core::{Code, ConsumerName, Refusal, Seq};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{CONSUMERS_MAX, Dispatch, Release, Worker, moment, no_such};
+use super::{Dispatch, Release, Worker, moment, no_such};
+use crate::bus::worker::{self, WorkerHandle};
 use crate::clock::Now;
 use crate::delivery::WorkerEvent;
 use crate::store::{RequestStore, StageError};
@@ -27,18 +26,16 @@ pub(crate) struct OpenWorker {
     pub(crate) place: Place,
 }
 
-/// A worker that was taken on.
+/// A worker that was taken on, and who waits for it.
 #[derive(Debug)]
 pub(in crate::bus) struct OpenedWorker {
-    pub(in crate::bus) id: u64,
-    pub(in crate::bus) kept: Vec<LeaseToken>,
-    pub(in crate::bus) deliveries: mpsc::UnboundedReceiver<WorkerEvent>,
+    /// Whoever drops it, even on its way, says thereby that the worker is gone.
+    pub(in crate::bus) worker: worker::Worker,
     pub(in crate::bus) done: Opening,
 }
 
-/// Tells who wants to work: the worker's number, the leases it kept, and what it will be given.
-pub(in crate::bus) type Opening = oneshot::Sender<Result<Opened, Refusal>>;
-type Opened = (u64, Vec<LeaseToken>, mpsc::UnboundedReceiver<WorkerEvent>);
+/// Tells who wants to work.
+pub(in crate::bus) type Opening = oneshot::Sender<Result<worker::Worker, Refusal>>;
 
 /// A question about consumers, answered from what is on disk.
 #[derive(Debug)]
@@ -61,6 +58,13 @@ pub(in crate::bus) enum Change {
     Settle(ConsumerName, LeaseToken, Settlement),
     Trim(Seq),
     Again(ConsumerName, Vec<(Seq, Seq)>),
+}
+
+impl Change {
+    /// Whether it makes room on the disk in the end.
+    pub(in crate::bus) fn frees_space(&self) -> bool {
+        matches!(self, Self::Trim(_) | Self::Remove(_))
+    }
 }
 
 /// Where a new consumer begins, once times were looked up.
@@ -92,14 +96,16 @@ impl Dispatch {
         if let Err(refusal) = ready {
             return drop(done.send(Err(refusal)));
         }
-        let (to, deliveries) = mpsc::unbounded_channel();
+        let (to, events) = mpsc::unbounded_channel();
         let (id, kept) = self.attach(store, &open, to, now);
-        self.release(Release::Opened(OpenedWorker {
-            id,
+        let handle =
+            WorkerHandle::new(self.queue.clone(), open.consumer, id, store.record_limits());
+        let worker = worker::Worker {
             kept,
-            deliveries,
-            done,
-        }));
+            events,
+            handle,
+        };
+        self.release(Release::Opened(OpenedWorker { worker, done }));
     }
 
     pub(super) fn attach(
@@ -186,7 +192,7 @@ impl Dispatch {
         self.release(Release::Look(question));
     }
 
-    pub(super) fn answer(&self, store: &RequestStore, question: Question) {
+    pub(in crate::bus) fn answer(&self, store: &RequestStore, question: Question) {
         match question {
             Question::All(to) => {
                 let names = self.slots.keys();
@@ -278,108 +284,6 @@ impl Dispatch {
         done.ok_or_else(|| no_such(name))
     }
 
-    /// Makes a consumer, or sets one up anew that does the same work.
-    fn put(
-        &mut self,
-        store: &mut RequestStore,
-        name: &ConsumerName,
-        config: &ConsumerConfig,
-        begin: Begin,
-        now: Now,
-    ) -> Result<(), Refusal> {
-        let Some(there) = store.ledgers().get(name).and_then(|ledger| ledger.config()) else {
-            return self.make(store, name, config, begin, now);
-        };
-        same_work(name, there, config)?;
-        config.check()?;
-        // Where it began was decided when it was made.
-        let config = config.clone().start(there.start);
-        if config != *there {
-            store.stage_put(name, config, Seq(0)).map_err(refusal)?;
-            self.configured(name);
-        }
-        Ok(())
-    }
-
-    /// Makes a consumer.
-    fn make(
-        &mut self,
-        store: &mut RequestStore,
-        name: &ConsumerName,
-        config: &ConsumerConfig,
-        begin: Begin,
-        now: Now,
-    ) -> Result<(), Refusal> {
-        config.check()?;
-        self.check_room()?;
-        self.check_overlap(store, name, config)?;
-        let offset = match (begin, config.start) {
-            (_, Start::New) | (Begin::New, _) => store.staged_seq(),
-            (Begin::At(seq), _) => Seq(seq.0.max(store.first_seq().0).saturating_sub(1)),
-        };
-        store
-            .stage_put(name, config.clone(), offset)
-            .map_err(refusal)?;
-        // One that had an offset only has a machine already.
-        if self.slots.contains_key(name) {
-            self.configured(name);
-        } else {
-            self.add_slot(store, name, now);
-        }
-        tracing::info!(consumer = %name, "a consumer was made");
-        Ok(())
-    }
-
-    fn configured(&mut self, name: &ConsumerName) {
-        self.forget_page(name);
-        if let Some(slot) = self.slots.get_mut(name) {
-            slot.machine.configured();
-            slot.wake();
-        }
-    }
-
-    fn check_room(&self) -> Result<(), Refusal> {
-        if self.slots.len() < CONSUMERS_MAX {
-            return Ok(());
-        }
-        let message =
-            format!("there are {CONSUMERS_MAX} consumers, which is as many as may be: remove one");
-        Err(Refusal::new(Code::Busy, message))
-    }
-
-    /// A request has one responder, so that it has one reply.
-    fn check_overlap(
-        &self,
-        store: &RequestStore,
-        name: &ConsumerName,
-        config: &ConsumerConfig,
-    ) -> Result<(), Refusal> {
-        if config.mode != ConsumerMode::Responder {
-            return Ok(());
-        }
-        for (other, ledger) in store.ledgers() {
-            let Some(theirs) = ledger.config() else {
-                continue;
-            };
-            if other == name || theirs.mode != ConsumerMode::Responder || theirs.kind != config.kind
-            {
-                continue;
-            }
-            let both = config.patterns.iter().find(|ours| {
-                let mut patterns = theirs.patterns.iter();
-                patterns.any(|pattern| pattern.overlaps(ours))
-            });
-            if let Some(pattern) = both {
-                let message = format!(
-                    "responder {other} selects some of the topics of {pattern}, and a request has one responder: \
-                     work for {other}, make a listener, or remove {other}"
-                );
-                return Err(Refusal::new(Code::ResponderOverlap, message));
-            }
-        }
-        Ok(())
-    }
-
     fn remove(
         &mut self,
         store: &mut RequestStore,
@@ -402,32 +306,12 @@ impl Dispatch {
             self.detach(store, worker, Left::Closed, now);
         }
         store.stage_delete(name).map_err(refusal)?;
-        self.slots.remove(name);
+        if let Some(slot) = self.slots.remove(name) {
+            slot.refuse_pulls(&no_such(name));
+        }
+        self.names = self.slots.keys().cloned().collect();
         Ok(())
     }
-}
-
-/// Whether a consumer that is there does what is asked for.
-fn same_work(
-    name: &ConsumerName,
-    there: &ConsumerConfig,
-    wanted: &ConsumerConfig,
-) -> Result<(), Refusal> {
-    let same = there.mode == wanted.mode
-        && there.kind == wanted.kind
-        && there.patterns == wanted.patterns
-        && there.target == wanted.target;
-    if same {
-        return Ok(());
-    }
-    let patterns: Vec<&str> = there.patterns.iter().map(|p| p.as_str()).collect();
-    let message = format!(
-        "consumer {name} is there and is a {:?} of {:?} messages on {}: use another name, or remove it",
-        there.mode,
-        there.kind,
-        patterns.join(", ")
-    );
-    Err(Refusal::new(Code::ConsumerExists, message))
 }
 
 pub(super) fn refusal(error: StageError) -> Refusal {

@@ -6,7 +6,7 @@ use edgebus_core::{ConsumerName, Entry, Seq};
 
 use super::near::Near;
 use super::{Dispatch, Slot, moment};
-use crate::bus::feeder::{Fed, Job};
+use crate::bus::feeder::{Failed, Fed, Job};
 use crate::clock::Now;
 use crate::store::{RequestStore, TailRead};
 
@@ -49,7 +49,11 @@ impl Dispatch {
         let (mut near, mut more) = (Near::default(), false);
         for name in names {
             self.feed_due(store, &name, now);
-            more |= self.scan(store, &name, &mut near, now);
+            let behind = self.scan(store, &name, &mut near, now);
+            if let Some(slot) = self.slots.get_mut(&name) {
+                slot.behind = behind;
+            }
+            more |= behind;
         }
         more
     }
@@ -118,11 +122,10 @@ impl Dispatch {
                 slot.page.pop_front();
             }
             if let Some(entry) = slot.page.front().cloned() {
-                if entry.seq() > from {
-                    slot.machine.passed(Seq(entry.seq().0 - 1));
-                }
+                slot.machine.passed(Seq(entry.seq().0 - 1));
                 looked += 1;
                 if self.offer(store, name, &entry, now) == Offer::NoRoom {
+                    self.forget_idle_page(store, name);
                     return false;
                 }
                 continue;
@@ -187,6 +190,18 @@ impl Dispatch {
         });
     }
 
+    /// A consumer that nobody works for may wait for long, and there may be many: what was read
+    /// for it is read again when somebody comes.
+    fn forget_idle_page(&mut self, store: &RequestStore, name: &ConsumerName) {
+        let (slot, ledger) = (self.slots.get(name), store.ledgers().get(name));
+        let waits = slot.zip(ledger).is_some_and(|(slot, ledger)| {
+            !slot.machine.has_worker() && slot.machine.scan_from(ledger).is_none()
+        });
+        if waits {
+            self.forget_page(name);
+        }
+    }
+
     /// What was read does not count any more.
     pub(super) fn forget_page(&mut self, name: &ConsumerName) {
         if let Some(slot) = self.slots.get_mut(name) {
@@ -209,6 +224,12 @@ impl Dispatch {
             machine.offer(ledger, places, entry, moment, out)
         });
         offered.unwrap_or(Offer::NoRoom)
+    }
+
+    fn awaits(&self, store: &RequestStore, name: &ConsumerName, seq: Seq) -> bool {
+        let (slot, ledger) = (self.slots.get(name), store.ledgers().get(name));
+        slot.zip(ledger)
+            .is_some_and(|(slot, ledger)| slot.machine.awaits(ledger, seq))
     }
 
     /// Takes up what the feeder found.
@@ -234,16 +255,21 @@ impl Dispatch {
                 ticket,
                 found,
             } => self.loaded(store, &consumer, ticket, found, now),
-            Fed::Answer { seq, answer } => {
-                if let Some(answer) = answer {
-                    self.waiters.answer(seq, &answer);
-                }
-            }
+            Fed::Answer { seq, answer } => match answer {
+                Some(answer) => self.waiters.answer(seq, &answer),
+                None => self.waiters.not_found(seq),
+            },
             Fed::Failed {
-                consumer,
-                ticket,
+                of: Failed::Messages(consumer, ticket),
                 error,
-            } => self.failed(consumer.as_ref(), ticket, &error, now),
+            } => self.unreadable(&consumer, ticket, &error, now),
+            Fed::Failed {
+                of: Failed::Answer(seq),
+                error,
+            } => {
+                tracing::error!(%seq, %error, "the outcome of a request cannot be read");
+                self.waiters.forget(seq);
+            }
         }
     }
 
@@ -260,13 +286,18 @@ impl Dispatch {
                 for (seq, _) in &found {
                     slot.loading.remove(seq);
                 }
+                slot.wake();
             }
             _ => return,
         }
         for (seq, entry) in found {
             match entry {
                 // One that finds no room is asked for again.
-                Some(entry) => drop(self.offer(store, name, &entry, now)),
+                Some(entry) if self.awaits(store, name, seq) => {
+                    self.offer(store, name, &entry, now);
+                }
+                // It was done, removed or reset while it was being read.
+                Some(_) => {}
                 None => drop(self.drive(store, name, |machine, ledger, places, out| {
                     machine.gone(ledger, places, seq, out);
                 })),
@@ -274,18 +305,19 @@ impl Dispatch {
         }
     }
 
-    fn failed(
+    fn unreadable(
         &mut self,
-        name: Option<&ConsumerName>,
+        name: &ConsumerName,
         ticket: u64,
         error: &crate::store::StoreError,
         now: Now,
     ) {
-        let Some((name, slot)) = name.and_then(|name| Some((name, self.slots.get_mut(name)?)))
-        else {
-            tracing::error!(%error, "the outcome of a request cannot be read");
+        let Some(slot) = self.slots.get_mut(name) else {
             return;
         };
+        if slot.born != ticket && slot.page_ticket != Some(ticket) {
+            return;
+        }
         tracing::error!(consumer = %name, %error, "a consumer's messages cannot be read; it rests");
         slot.page_ticket = slot.page_ticket.filter(|asked| *asked != ticket);
         slot.loading.clear();

@@ -22,6 +22,7 @@ impl Dispatch {
     ) {
         let staged = store.stage_dead_letter(seq, consumer, reason, now);
         if matches!(staged, Ok(Ok(true))) {
+            self.release(Release::Failed(consumer.clone(), seq, reason.to_owned()));
             // Nobody is to be given it any more.
             self.drive(store, consumer, |machine, ledger, places, out| {
                 machine.gone(ledger, places, seq, out);
@@ -76,7 +77,11 @@ impl Dispatch {
                 });
             }
         }
+        // Whoever waits for one of them is told that it will not be run.
+        let waiting = letters.iter().map(|(.., seq)| *seq);
+        let waiting: Vec<Seq> = waiting.filter(|s| self.waiters.contains(*s)).collect();
         self.letters_removed(letters.into_iter().map(|(number, ..)| number).collect());
+        self.release(Release::LookUp(waiting));
         self.release(Release::Counted(done, count));
     }
 }

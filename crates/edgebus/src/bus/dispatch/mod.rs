@@ -14,6 +14,7 @@ mod letters;
 mod near;
 mod pulls;
 mod retention;
+mod setup;
 mod staging;
 mod telling;
 
@@ -31,6 +32,7 @@ use tokio::sync::mpsc;
 
 use super::feeder::{Job, Jobs};
 use super::hub::Hub;
+use super::queue::Queue;
 use super::waiters::Waiters;
 use crate::clock::Now;
 use crate::delivery::WorkerEvent;
@@ -46,17 +48,19 @@ pub(super) const CONSUMERS_MAX: usize = 1024;
 #[derive(Debug)]
 pub(super) struct Dispatch {
     slots: BTreeMap<ConsumerName, Slot>,
+    /// Of the slots; here too, as every group goes over them.
+    names: Arc<[ConsumerName]>,
     places: Places,
     /// Which consumer a worker works for.
     workers: AHashMap<u64, Worker>,
     next_worker: u64,
     next_ticket: u64,
+    /// Where workers say what becomes of messages.
+    queue: Arc<Queue>,
     jobs: Arc<Jobs>,
     pub(super) hub: Arc<Hub>,
     pub(super) waiters: Waiters,
     staging: Staging,
-    /// Workers nobody took over.
-    orphans: Vec<u64>,
     letters_full: bool,
     /// Of the last step.
     now: Moment,
@@ -88,6 +92,8 @@ struct Slot {
     page_upto: Seq,
     /// The page that is being read.
     page_ticket: Option<u64>,
+    /// There is more in memory than was looked at in one go.
+    behind: bool,
     /// Single messages that are being read.
     loading: HashSet<Seq>,
     /// Answers of the feeder to anything older are of an earlier life.
@@ -111,6 +117,13 @@ impl Slot {
     }
 }
 
+impl Slot {
+    /// Whether something that is for the consumer may be on its way.
+    fn is_reading(&self) -> bool {
+        self.page_ticket.is_some() || !self.loading.is_empty() || self.behind
+    }
+}
+
 /// Where a worker's messages go.
 #[derive(Debug)]
 struct Worker {
@@ -125,22 +138,24 @@ impl Dispatch {
     /// The consumers of a store, as they were when it was closed or crashed.
     pub(super) fn new(
         store: &mut RequestStore,
+        queue: Arc<Queue>,
         jobs: Arc<Jobs>,
-        hub: Arc<Hub>,
         limits: MachineLimits,
         now: Now,
     ) -> Self {
+        let hub = queue.board.hub.clone();
         let mut dispatch = Self {
             slots: BTreeMap::new(),
+            names: Arc::new([]),
             places: Places::default(),
             workers: AHashMap::new(),
             next_worker: 0,
             next_ticket: 0,
+            queue,
             jobs,
             hub,
             waiters: Waiters::default(),
             staging: Staging::default(),
-            orphans: Vec::new(),
             letters_full: false,
             now: Moment::default(),
             claims: false,
@@ -176,9 +191,6 @@ impl Dispatch {
 
     /// Lets time pass: leases run out, retries come due.
     pub(super) fn tick(&mut self, store: &mut RequestStore, now: Now) {
-        for worker in std::mem::take(&mut self.orphans) {
-            self.detach(store, worker, Left::Closed, now);
-        }
         self.watch_letters(store);
         let moment = moment(store, now);
         self.now = moment;
@@ -210,11 +222,6 @@ impl Dispatch {
     /// Whether something decided is not staged yet.
     pub(super) fn has_staging(&self) -> bool {
         !self.staging.is_empty()
-    }
-
-    /// Whether nothing more has to be told before the end.
-    pub(super) fn is_settled(&self) -> bool {
-        self.staging.is_empty()
     }
 
     /// Calls a consumer's machine and takes up what it decides. `None`: no such consumer.
@@ -250,6 +257,7 @@ impl Dispatch {
             page: VecDeque::new(),
             page_upto: Seq(0),
             page_ticket: None,
+            behind: false,
             loading: HashSet::new(),
             born: self.next_ticket,
             pulls: Vec::new(),
@@ -260,6 +268,7 @@ impl Dispatch {
         };
         slot.wake();
         self.slots.insert(name.clone(), slot);
+        self.names = self.slots.keys().cloned().collect();
         self.take_up(name, &mut out);
         self.out = out;
     }
@@ -345,30 +354,30 @@ impl Dispatch {
                 self.detach(store, worker, Left::Closed, now);
             }
         }
-        let names: Vec<_> = self.slots.keys().cloned().collect();
-        for name in names {
-            self.drive(store, &name, |machine, ledger, _, out| {
-                machine.progress(ledger, out);
-            });
-        }
+        self.progress(store);
+        self.close();
+    }
+
+    /// Nothing more comes, of the hub and of the feeder.
+    pub(super) fn close(&self) {
         self.hub.end();
         self.jobs.stop();
     }
 
     /// Offsets that moved are written with what is sealed next.
     pub(super) fn progress(&mut self, store: &mut RequestStore) {
-        let names: Vec<_> = self.slots.keys().cloned().collect();
-        for name in names {
-            self.drive(store, &name, |machine, ledger, _, out| {
+        for name in self.names.clone().iter() {
+            self.drive(store, name, |machine, ledger, _, out| {
                 machine.progress(ledger, out);
             });
         }
     }
 
     /// Looks up how requests ended that were stored before.
-    pub(super) fn look_up_answers(&self, store: &RequestStore, asked: Vec<Seq>) {
+    pub(super) fn look_up_answers(&mut self, store: &RequestStore, asked: Vec<Seq>) {
         let responders = self.responders(store);
         for seq in asked {
+            self.waiters.look_up(seq);
             self.jobs.push(Job::Answer {
                 seq,
                 responders: responders.clone(),

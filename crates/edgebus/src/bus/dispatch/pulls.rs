@@ -9,7 +9,7 @@ use edgebus_core::{ConsumerName, Refusal};
 use tokio::sync::{mpsc, oneshot};
 
 use super::commands::OpenWorker;
-use super::{Dispatch, moment, no_such};
+use super::{Dispatch, Slot, moment, no_such};
 use crate::clock::Now;
 use crate::store::RequestStore;
 
@@ -22,6 +22,20 @@ pub(super) struct Pull {
     until_ms: u64,
     got: Vec<Delivery>,
     done: oneshot::Sender<Result<Vec<Delivery>, Refusal>>,
+}
+
+impl Slot {
+    /// Nobody fetches anything here any more.
+    pub(super) fn refuse_pulls(self, refusal: &Refusal) {
+        refuse(self.pulls, refusal);
+    }
+}
+
+fn refuse(pulls: Vec<Pull>, refusal: &Refusal) {
+    for pull in pulls {
+        // Whoever asked may have gone.
+        let _ = pull.done.send(Err(refusal.clone()));
+    }
 }
 
 impl Dispatch {
@@ -51,7 +65,7 @@ impl Dispatch {
             worker,
             count,
             ack,
-            until_ms: moment(store, now).store_ms + wait_ms,
+            until_ms: moment(store, now).store_ms.saturating_add(wait_ms),
             got: Vec::new(),
             done,
         };
@@ -78,9 +92,20 @@ impl Dispatch {
         }
     }
 
+    /// When their time is over; what is being read for them comes by itself.
     pub(super) fn pulls_due_ms(&self) -> impl Iterator<Item = u64> + '_ {
-        let slots = self.slots.values().filter(|_| self.pulling > 0);
-        slots.flat_map(|slot| &slot.pulls).map(|pull| pull.until_ms)
+        let waiting = self.slots.values().filter(|_| self.pulling > 0);
+        let waiting = waiting.filter(|slot| !slot.is_reading());
+        let pulls = waiting.flat_map(|slot| &slot.pulls);
+        pulls.map(|pull| pull.until_ms)
+    }
+
+    /// The store has stopped.
+    pub(super) fn refuse_all_pulls(&mut self, refusal: &Refusal) {
+        for slot in self.slots.values_mut() {
+            let pulls = std::mem::take(&mut slot.pulls);
+            refuse(pulls, refusal);
+        }
     }
 
     /// Answers those who have something, and those whose time is over.
@@ -96,7 +121,7 @@ impl Dispatch {
                 continue;
             };
             // A page that is on its way may bring something at once.
-            let reading = slot.page_ticket.is_some() || !slot.loading.is_empty();
+            let reading = slot.is_reading();
             let ready = |pull: &mut Pull| {
                 let over = now_ms >= pull.until_ms && !reading;
                 !pull.got.is_empty() || over || pull.done.is_closed()

@@ -72,17 +72,15 @@ impl Dispatch {
         if before <= first {
             return;
         }
-        self.figures.trimmed += before.0 - first.0;
         self.trim(before);
-        let names: Vec<_> = self.slots.keys().cloned().collect();
-        for name in names {
-            if let Some(slot) = self.slots.get_mut(&name) {
+        for name in self.names.clone().iter() {
+            if let Some(slot) = self.slots.get_mut(name) {
                 slot.page.retain(|entry| entry.seq() >= before);
             }
-            self.drive(store, &name, |machine, ledger, places, out| {
+            self.drive(store, name, |machine, ledger, places, out| {
                 machine.trimmed(ledger, places, before, out);
             });
         }
-        self.release(Release::Trimmed(before));
+        self.release(Release::Trimmed(before, before.0 - first.0));
     }
 }

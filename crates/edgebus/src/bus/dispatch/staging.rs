@@ -60,8 +60,10 @@ pub(in crate::bus) enum Release {
     Completed(Seq, Bytes),
     /// A request failed for good.
     Failed(ConsumerName, Seq, String),
-    /// Requests below are gone.
-    Trimmed(Seq),
+    /// What became of requests that are waited for is to be looked up.
+    LookUp(Vec<Seq>),
+    /// Requests below are gone; so many of them.
+    Trimmed(Seq, u64),
     /// A worker may begin.
     Opened(super::commands::OpenedWorker),
     /// Whether a consumer's questions can be answered now.
@@ -85,6 +87,16 @@ impl Staging {
     }
 
     fn push_change(&mut self, name: &ConsumerName, op: ConsumerOp, closed: Vec<u64>) {
+        let Some(pieces) = in_pieces(&op) else {
+            return self.push_piece(name, op, closed);
+        };
+        let mut closed = Some(closed);
+        for piece in pieces {
+            self.push_piece(name, piece, closed.take().unwrap_or_default());
+        }
+    }
+
+    fn push_piece(&mut self, name: &ConsumerName, op: ConsumerOp, closed: Vec<u64>) {
         for item in self.items.iter_mut().rev().take(JOIN_OVER) {
             match item {
                 Item::Change(other, last, all) if other == name => match join(last, op) {
@@ -105,26 +117,59 @@ impl Staging {
 
 /// Deliveries looked over to find the change before them.
 const JOIN_OVER: usize = 2;
-/// Messages that one joined operation may be about.
-const JOINED_MAX: usize = 4096;
+/// Messages or ranges that one operation may be about: the smallest group of a journal has room
+/// for it.
+const PARTS_MAX: usize = 512;
+/// The same of failures, as each may say at length what went wrong.
+const FAILURES_MAX: usize = 16;
+
+/// Cuts a change that is beyond the bounds into some that are not; done one after the other they
+/// come to the same.
+fn in_pieces(op: &ConsumerOp) -> Option<Vec<ConsumerOp>> {
+    fn cut<T: Clone>(
+        all: &[T],
+        max: usize,
+        op: fn(Vec<T>) -> ConsumerOp,
+    ) -> Option<Vec<ConsumerOp>> {
+        let pieces = all.chunks(max).map(|part| op(part.to_vec()));
+        (all.len() > max).then(|| pieces.collect())
+    }
+    match op {
+        ConsumerOp::Attempts(all) => cut(all, PARTS_MAX, ConsumerOp::Attempts),
+        ConsumerOp::Failed(all) => cut(all, FAILURES_MAX, ConsumerOp::Failed),
+        ConsumerOp::Done(all) => cut(all, PARTS_MAX, ConsumerOp::Done),
+        ConsumerOp::Again(all) => cut(all, PARTS_MAX, ConsumerOp::Again),
+        _ => None,
+    }
+}
 
 /// Adds a change to the one before it; gives it back when they are not of a kind.
 fn join(last: &mut ConsumerOp, op: ConsumerOp) -> Option<ConsumerOp> {
     match (last, op) {
-        (ConsumerOp::Attempts(all), ConsumerOp::Attempts(more)) if all.len() < JOINED_MAX => {
+        (ConsumerOp::Attempts(all), ConsumerOp::Attempts(more))
+            if all.len() + more.len() <= PARTS_MAX =>
+        {
             all.extend(more);
             None
         }
-        (ConsumerOp::Failed(all), ConsumerOp::Failed(more)) if all.len() < JOINED_MAX => {
+        (ConsumerOp::Failed(all), ConsumerOp::Failed(more))
+            if all.len() + more.len() <= FAILURES_MAX =>
+        {
             all.extend(more);
             None
         }
-        (ConsumerOp::Done(all), ConsumerOp::Done(more)) if all.len() < JOINED_MAX => {
+        (ConsumerOp::Done(all), ConsumerOp::Done(more)) if all.len() + more.len() <= PARTS_MAX => {
+            let ascends = match (all.last(), more.first()) {
+                (Some(last), Some(first)) => last.1 < first.0,
+                _ => true,
+            };
+            // Ranges of one operation ascend.
+            if !ascends {
+                return Some(ConsumerOp::Done(more));
+            }
             for range in more {
                 match all.last_mut() {
                     Some(last) if last.1.next() == range.0 => last.1 = range.1,
-                    // Ranges of one operation ascend.
-                    Some(last) if range.0 <= last.1 => return Some(ConsumerOp::Done(vec![range])),
                     _ => all.push(range),
                 }
             }
@@ -228,8 +273,14 @@ impl Dispatch {
             let staged = match &item {
                 Item::Change(name, op, closed) => store.stage_change(name, op, closed),
                 Item::Letter(name, letter) => stage_letter(store, name, letter, now),
-                Item::Requeued(number) => or_gone(store.stage_requeued(*number)),
-                Item::LettersRemoved(numbers) => or_gone(store.stage_letters_removed(numbers)),
+                // Whoever looked it up may find it gone by now, which is as good as done.
+                Item::Requeued(number) if !store.has_letter(*number) => Ok(()),
+                Item::Requeued(number) => store.stage_requeued(*number),
+                Item::LettersRemoved(numbers) => {
+                    let there = numbers.iter().copied();
+                    let there: Vec<u64> = there.filter(|n| store.has_letter(*n)).collect();
+                    store.stage_letters_removed(&there)
+                }
                 Item::Trim(before) => store.stage_trim(*before),
                 Item::Release(_) => Ok(()),
             };
@@ -342,4 +393,30 @@ fn tell_paused(name: &ConsumerName, reason: PauseReason) {
 pub(super) fn answer_of(reply: Bytes) -> Answer {
     // The bytes were encoded by this process or checked when they were read.
     Answer::Reply(Reply::decode(reply).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn done(ranges: &[(u64, u64)]) -> ConsumerOp {
+        let ranges = ranges.iter().map(|(from, to)| (Seq(*from), Seq(*to)));
+        ConsumerOp::Done(ranges.collect())
+    }
+
+    /// The ranges behind the first one used to be lost.
+    #[test]
+    fn what_cannot_be_joined_is_given_back_whole() {
+        let mut last = done(&[(10, 10)]);
+        let holes = done(&[(3, 5), (7, 8), (11, 11)]);
+        assert_eq!(join(&mut last, holes.clone()), Some(holes));
+        assert_eq!(last, done(&[(10, 10)]));
+    }
+
+    #[test]
+    fn ranges_that_ascend_are_joined() {
+        let mut last = done(&[(1, 2)]);
+        assert_eq!(join(&mut last, done(&[(3, 3), (5, 6)])), None);
+        assert_eq!(last, done(&[(1, 3), (5, 6)]));
+    }
 }

@@ -1,15 +1,22 @@
 //! What workers, waiters and operators are told, once its reason is on disk.
 
-use edgebus_core::consumer::{Answer, ConsumerMode};
+use edgebus_core::consumer::{Answer, ConsumerMode, Settlement};
+use tokio::sync::mpsc::error::SendError;
 
 use super::staging::answer_of;
 use super::{Dispatch, Release};
+use crate::clock::Now;
 use crate::delivery::WorkerEvent;
 use crate::store::RequestStore;
 
 impl Dispatch {
     /// Tells everything whose reason is on disk, in order.
-    pub(in crate::bus) fn tell(&mut self, store: &RequestStore, releases: &mut Vec<Release>) {
+    pub(in crate::bus) fn tell(
+        &mut self,
+        store: &mut RequestStore,
+        releases: &mut Vec<Release>,
+        now: Now,
+    ) {
         let mut filled = Vec::new();
         for release in releases.drain(..) {
             match release {
@@ -28,47 +35,58 @@ impl Dispatch {
                 Release::Moved(done, new) => drop(done.send(Ok(new))),
                 Release::Fetched(done, got) => drop(done.send(Ok(got))),
                 Release::Completed(seq, reply) => {
-                    if self.waiters.contains(seq) {
+                    if self.waiters.is_looked_up(seq) {
+                        self.look_up_answers(store, vec![seq]);
+                    } else if self.waiters.contains(seq) {
                         self.waiters.answer(seq, &answer_of(reply));
                     }
                 }
                 Release::Failed(name, seq, reason) => {
                     let config = store.ledgers().get(&name).and_then(|l| l.config());
                     let responds = config.is_some_and(|c| c.mode == ConsumerMode::Responder);
-                    if responds && self.waiters.contains(seq) {
+                    if responds && self.waiters.is_looked_up(seq) {
+                        self.look_up_answers(store, vec![seq]);
+                    } else if responds && self.waiters.contains(seq) {
                         self.waiters.answer(seq, &Answer::DeadLettered { reason });
                     }
                 }
-                Release::Trimmed(first) => self.waiters.trimmed(first),
-                Release::Opened(opened) => self.tell_opened(opened),
+                Release::LookUp(asked) => self.look_up_answers(store, asked),
+                Release::Trimmed(first, count) => {
+                    self.figures.trimmed += count;
+                    self.waiters.trimmed(first);
+                }
+                Release::Opened(opened) => drop(opened.done.send(Ok(opened.worker))),
                 Release::Look(question) => self.answer(store, question),
             }
         }
         for worker in filled {
-            self.hand_over(worker);
+            self.hand_over(store, worker, now);
         }
     }
 
     /// Gives a worker what is ready for it.
-    fn hand_over(&mut self, id: u64) {
+    fn hand_over(&mut self, store: &mut RequestStore, id: u64, now: Now) {
         let Some(worker) = self.workers.get_mut(&id) else {
             return;
         };
         let mut ready = std::mem::take(&mut worker.ready);
-        if !self.pulled(id, &mut ready)
-            && let Some(worker) = self.workers.get(&id)
-        {
-            // One that is gone says so by a command of its own.
-            let _ = worker.to.send(WorkerEvent::Deliveries(ready));
+        if self.pulled(id, &mut ready) {
+            return;
         }
-    }
-
-    fn tell_opened(&mut self, opened: super::commands::OpenedWorker) {
-        let id = opened.id;
-        let told = opened.done.send(Ok((id, opened.kept, opened.deliveries)));
-        if told.is_err() {
-            // Nobody will ever say that this worker is gone.
-            self.orphans.push(id);
+        let Some(worker) = self.workers.get(&id) else {
+            return;
+        };
+        let sent = worker.to.send(WorkerEvent::Deliveries(ready));
+        if let Err(SendError(WorkerEvent::Deliveries(back))) = sent {
+            // It takes nothing more. That it has left it says by a command of its own, once nothing
+            // it was given before is worked on.
+            let name = worker.consumer.clone();
+            if let Some(slot) = self.slots.get_mut(&name) {
+                slot.machine.withdraw(id);
+            }
+            let back = back.into_iter();
+            let released = back.map(|delivery| (delivery.token, Settlement::Release));
+            self.settle(store, &name, released.collect(), None, now);
         }
     }
 
@@ -96,6 +114,7 @@ impl Dispatch {
             self.end_worker(worker, refusal.clone());
         }
         self.workers.clear();
+        self.refuse_all_pulls(refusal);
         self.hub.end();
     }
 }

@@ -94,16 +94,6 @@ impl Journal {
         (self.segment_bytes / 4) as usize - HEADER_BYTES - FOOTER_BYTES
     }
 
-    /// Bytes of operations that fit into one group without a new segment.
-    pub(super) fn room(&self) -> usize {
-        let left = self
-            .active
-            .as_ref()
-            .map_or(0, |active| active.bytes - active.offset) as usize;
-        let left = left.saturating_sub(HEADER_BYTES + FOOTER_BYTES);
-        left.min(self.group_bytes_max())
-    }
-
     /// Makes room for a group of that many bytes of operations, with a new segment if need be: a
     /// larger one than usual for a group that is larger than a quarter of one. So many of the spare
     /// segments are left alone.

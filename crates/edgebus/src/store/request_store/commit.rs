@@ -89,7 +89,8 @@ impl RequestStore {
     }
 
     /// Makes room in the journal for what is staged and so many bytes of operations more, as far as
-    /// they go into one group: the commit that follows does not fail for want of room.
+    /// they go into one group: the commit that follows does not fail for want of room. With requests
+    /// in the group, it is full when that room is used up.
     ///
     /// # Errors
     /// [`StoreError::Full`]: nothing has changed. Any other stops the store.
@@ -110,8 +111,9 @@ impl RequestStore {
 
     fn reserve_group(&mut self, extra_bytes: usize, keep: usize) -> Result<(), StoreError> {
         let wanted = self.staged.ops.len().saturating_add(extra_bytes);
-        self.reserve_bytes(wanted.min(self.journal.group_bytes_max()), keep)?;
-        self.staged.room = Some(self.journal.room());
+        let wanted = wanted.min(self.journal.group_bytes_max());
+        self.reserve_bytes(wanted, keep)?;
+        self.staged.room = Some(wanted);
         Ok(())
     }
 

@@ -204,6 +204,12 @@ impl RequestStore {
         count >= count_max || bytes >= bytes_max
     }
 
+    /// Whether there is a dead letter with a number, and its removal is not staged.
+    pub fn has_letter(&self, number: u64) -> bool {
+        let known = self.shared.consumers.read().letters.whose(number);
+        known.is_some() && !self.staged.letters_gone.contains(&number)
+    }
+
     /// Marks a dead letter as requeued. The consumer's own change comes from its machine.
     ///
     /// # Errors

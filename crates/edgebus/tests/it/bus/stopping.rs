@@ -174,3 +174,13 @@ async fn client_of_a_bus_that_stops_is_refused() {
         Err(edgebus::ConnectError::Refused(refusal)) if refusal.code == Code::ShuttingDown
     ));
 }
+
+/// It used to be given a stream that never ends.
+#[tokio::test]
+async fn subscription_to_a_bus_that_has_stopped_is_refused() {
+    let on = TestBus::start();
+    within(on.bus.shutdown()).await;
+    let wanted = edgebus::Subscription::to(">".parse().unwrap());
+    let refused = on.bus.subscribe(wanted).await.unwrap_err();
+    assert_eq!(refused.code, Code::ShuttingDown);
+}

@@ -734,3 +734,28 @@ fn consumer_that_is_done_with_everything_there_will_ever_be_survives() {
     let found = store.get_consumer_offset(&till).expect("readable");
     assert_eq!(found, Some(last));
 }
+
+/// Requests are given to workers in their own group. What would not fit the room that was made for
+/// it goes into the next one: on a full disk it must not take the requests with it.
+#[test]
+fn group_with_requests_is_full_when_the_room_that_was_made_is_used_up() {
+    let (_folder, mut store, consumer) = till_with(1);
+    let now = store.clock().now();
+    let record = edgebus::Record::encode(&message(2), &store.record_limits()).expect("fits");
+    let print = store.fingerprinter().fingerprint(&record);
+    let staged = store.stage_append(&record, Default::default(), "", print, now);
+    assert_eq!(staged, Ok((Seq(2), false)));
+    let before = store.staged_bytes();
+    store.reserve(200).expect("room");
+    let paused = ConsumerOp::Paused(true);
+    let stages = |store: &mut RequestStore| {
+        let all = 0..10_000;
+        let full = |_: &i32| store.stage_change(&consumer, &paused, &[]) != Ok(());
+        all.clone().find(full).unwrap_or(all.end)
+    };
+    assert!((1..=200).contains(&stages(&mut store)));
+    let bytes = store.staged_bytes() - before;
+    assert!(bytes <= 200, "{bytes}");
+    store.commit(now).expect("durable");
+    assert!(stages(&mut store) > 200);
+}

@@ -252,3 +252,71 @@ fn offset_without_a_consumer_is_moved_by_hand_alone() {
         "a configuration goes on from there"
     );
 }
+
+/// The requeued one before it was done first, so that the offset is ahead of what was looked at.
+#[test]
+fn scan_goes_on_over_an_open_message_right_behind_an_offset_that_is_ahead() {
+    let mut desk = Desk::new(config(), 4);
+    desk.worker(1, HERE, 9);
+    let given = desk.feed();
+    for given in &given[1..3] {
+        let reason = "bad".to_owned();
+        desk.settle(given.token, Settlement::Term { reason })
+            .expect("rejected");
+    }
+    desk.out.clear();
+    let (ledger, places, out) = (&mut desk.ledger, &mut desk.places, &mut desk.out);
+    desk.machine.reset(ledger, places, Seq(0), out);
+    desk.machine.requeue(ledger, Seq(2), 7, out);
+    desk.machine.requeue(ledger, Seq(3), 8, out);
+    desk.out.clear();
+    let now = desk.now;
+    let offer = |desk: &mut Desk, seq: usize| {
+        let entry = desk.log[seq - 1].clone();
+        let (ledger, places) = (&mut desk.ledger, &mut desk.places);
+        desk.machine
+            .offer(ledger, places, &entry, now, &mut desk.out)
+    };
+    for seq in [2, 3, 1] {
+        assert_eq!(offer(&mut desk, seq), Offer::Taken);
+    }
+    let tokens: Vec<_> = desk
+        .out
+        .drain(..)
+        .filter_map(|output| match output {
+            Output::Deliver { token, .. } => Some(token),
+            _ => None,
+        })
+        .collect();
+    desk.ack(tokens[0]);
+    desk.ack(tokens[2]);
+    assert_eq!(desk.machine.scan_from(&desk.ledger), Some(Seq(3)));
+    assert_eq!(offer(&mut desk, 3), Offer::Skipped);
+    assert_eq!(desk.machine.scan_from(&desk.ledger), Some(Seq(4)));
+}
+
+/// It was read for a retry, and an operator was faster.
+#[test]
+fn message_that_is_out_or_to_be_given_out_again_is_awaited_and_no_other() {
+    let mut desk = Desk::new(config(), 3);
+    desk.worker(1, HERE, 1);
+    let given = desk.feed();
+    assert!(desk.machine.awaits(&desk.ledger, given[0].token.seq));
+    assert!(!desk.machine.awaits(&desk.ledger, Seq(2)));
+    let (ledger, places, out) = (&mut desk.ledger, &mut desk.places, &mut desk.out);
+    desk.machine.reset(ledger, places, Seq(0), out);
+    assert!(!desk.machine.awaits(&desk.ledger, Seq(1)));
+}
+
+#[test]
+fn worker_that_was_withdrawn_gets_nothing_and_keeps_what_it_has() {
+    let mut desk = Desk::new(config(), 2);
+    desk.worker(1, HERE, 1);
+    let held = desk.feed()[0].token;
+    desk.machine.add_credit(1, 5);
+    desk.machine.withdraw(1);
+    assert_eq!(desk.feed(), []);
+    desk.ack(held);
+    desk.worker(2, Place::Connection(2), 5);
+    assert_eq!(seqs(&desk.feed()), [2]);
+}

@@ -4,16 +4,18 @@
 //! group is being synced the lanes fill with the next, so groups grow with the load and with the
 //! slowness of the disk; there is no timer and no lingering.
 
+mod commands;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use edgebus_core::consumer::MachineLimits;
 use edgebus_core::{Code, Entry, Kind, Refusal, Seq};
 
-use super::dispatch::{Dispatch, Release};
-use super::feeder::{Feeder, Jobs};
-use super::lane::{LaneInner, Outcome, Submission};
-use super::queue::{Command, Queue};
+use crate::bus::dispatch::{Dispatch, Release};
+use crate::bus::feeder::{Feeder, Jobs};
+use crate::bus::lane::{LaneInner, Outcome, Submission};
+use crate::bus::queue::Queue;
 use crate::clock::Now;
 use crate::store::{Admission, RequestStore, StageError, StoreError, TailRead};
 
@@ -26,8 +28,8 @@ const GROUP_RECORDS: usize = 16 * 1024;
 /// How often a refusing or blocked store is looked at again.
 const RETRY_EVERY: Duration = Duration::from_millis(100);
 
-/// Room for what consumers decide about the messages of one group.
-const DELIVERY_BYTES: usize = 64 * 1024;
+/// Room for what consumers decide about the messages of one group; what is more goes into the next.
+const DELIVERY_BYTES: usize = 256 * 1024;
 /// How often figures are told while there is work.
 const FIGURES_EVERY: Duration = Duration::from_millis(100);
 /// How often the free space is looked at while nothing is to be done.
@@ -93,7 +95,7 @@ impl Engine {
         let jobs = Arc::new(Jobs::default());
         let feeder = Feeder::new(jobs.clone(), queue.clone(), store.reader());
         let limits = MachineLimits::default();
-        let dispatch = Dispatch::new(&mut store, jobs, queue.board.hub.clone(), limits, now);
+        let dispatch = Dispatch::new(&mut store, queue.clone(), jobs, limits, now);
         let engine = Self {
             store,
             queue,
@@ -115,7 +117,9 @@ impl Engine {
     /// Builds and commits one group.
     pub fn step(&mut self, now: Now) -> Turn {
         let commanded = self.take_commands(now);
-        self.dispatch.tick(&mut self.store, now);
+        if !self.has_stopped() {
+            self.dispatch.tick(&mut self.store, now);
+        }
         let admission = self.admission(now);
         let appends = admission != Admission::Blocked;
         if appends {
@@ -131,7 +135,10 @@ impl Engine {
             || commanded
             || more;
         let written = self.commit(now);
-        self.dispatch.answer_pulls(&mut self.store, now);
+        // What is given to them is not on its way before that.
+        if written {
+            self.dispatch.answer_pulls(&mut self.store, now);
+        }
         let goes_on = worked && written;
         self.tell_figures(!goes_on, now);
         if goes_on {
@@ -143,11 +150,13 @@ impl Engine {
                 self.dispatch.end(&mut self.store, now);
                 return Turn::Worked;
             }
-            if self.dispatch.is_settled() || self.refusal() == Refusing::ForGood {
+            if !self.dispatch.has_staging() || self.has_stopped() {
                 return Turn::Stopped;
             }
         }
-        let due = self.dispatch.due_in(&self.store, now);
+        // What waits for room on the disk is looked at again in any case.
+        let due = written.then(|| self.dispatch.due_in(&self.store, now));
+        let due = due.flatten();
         let look = self.look_again_in(appends, now);
         Turn::Idle {
             appends,
@@ -194,6 +203,17 @@ impl Engine {
         }
     }
 
+    /// Whether the store is poisoned. Then nobody's machine is asked any more: a panic may have
+    /// left it as it must not be.
+    fn has_stopped(&self) -> bool {
+        self.refusal() == Refusing::ForGood
+    }
+
+    #[cfg(test)]
+    pub(in crate::bus) fn store(&self) -> &RequestStore {
+        &self.store
+    }
+
     /// Whether something waits for the sealer.
     pub fn wants_sealer(&self) -> bool {
         self.store.wants_sealer()
@@ -202,102 +222,25 @@ impl Engine {
     /// Gives the store back, with everything it holds handed to the sealer.
     pub fn finish(mut self) -> RequestStore {
         self.store.close_overlay();
+        self.dispatch.close();
         self.queue.engine_gone();
         self.store
-    }
-
-    /// Does what workers, operators and the feeder said. Says whether there was anything.
-    fn take_commands(&mut self, now: Now) -> bool {
-        let commands = self.queue.take_commands();
-        let any = !commands.is_empty();
-        for command in commands {
-            match self.poisoned() {
-                None => self.obey(command, now),
-                Some(refusal) => command.refuse(&refusal),
-            }
-        }
-        any
-    }
-
-    fn poisoned(&self) -> Option<Refusal> {
-        let reader = self.store.reader();
-        let poisoned = reader.is_poisoned().then(|| reader.poisoned()).flatten();
-        poisoned.map(|reason| Refusal::from(&StoreError::Poisoned { reason }))
-    }
-
-    fn obey(&mut self, command: Command, now: Now) {
-        let Self {
-            dispatch, store, ..
-        } = self;
-        match command {
-            Command::Credit { worker, credit } => dispatch.credit(worker, credit),
-            Command::Settle {
-                consumer,
-                items,
-                done,
-            } => dispatch.settle(store, &consumer, items, done, now),
-            Command::Detach { worker, left } => dispatch.detach(store, worker, left, now),
-            Command::Fed(fed) => dispatch.fed(store, fed, now),
-            Command::Ask(question) => dispatch.ask(question),
-            Command::Pull {
-                consumer,
-                count,
-                ack,
-                wait_ms,
-                done,
-            } => dispatch.pull(store, &consumer, (count, ack, wait_ms), done, now),
-            // Someone else may just have decided the same dead letters otherwise.
-            Command::Requeue { letters, done } => match self.settled(now) {
-                Ok(()) => self.dispatch.requeue(&mut self.store, letters, done),
-                Err(refusal) => drop(done.send(Err(refusal))),
-            },
-            Command::RemoveLetters { letters, done } => match self.settled(now) {
-                Ok(()) => self.dispatch.remove_letters(&mut self.store, letters, done),
-                Err(refusal) => drop(done.send(Err(refusal))),
-            },
-            Command::DeadLetter {
-                seq,
-                consumer,
-                reason,
-                done,
-            } => match self.settled(now) {
-                Ok(()) => self.dispatch.move_to_dead_letter(
-                    &mut self.store,
-                    (seq, &consumer, &reason),
-                    done,
-                    now,
-                ),
-                Err(refusal) => drop(done.send(Err(refusal))),
-            },
-            // These change what ledgers there are, so all that was decided goes first.
-            Command::Open { open, begin, done } => match self.settled(now) {
-                Ok(()) => self.dispatch.open(&mut self.store, *open, begin, done, now),
-                Err(refusal) => drop(done.send(Err(refusal))),
-            },
-            Command::Change { change, done } => match self.settled(now) {
-                Ok(()) => self.dispatch.change(&mut self.store, *change, done, now),
-                Err(refusal) => drop(done.send(Err(refusal))),
-            },
-        }
-    }
-
-    /// Sees to it that all that was decided is in the journal.
-    fn settled(&mut self, now: Now) -> Result<(), Refusal> {
-        if !self.dispatch.has_staging() || self.commit(now) {
-            return Ok(());
-        }
-        let refusal = Refusal::new(Code::StorageFull, "the disk is full: free some space");
-        Err(refusal.retry_after_ms(1000))
     }
 
     /// Offers consumers what there is, the group that is being built included: the first attempt
     /// at a request costs no sync of its own. What is offered must not be taken back, so room in
     /// the journal comes first.
     fn deliver(&mut self, now: Now) -> bool {
-        if self.refusal() == Refusing::ForGood {
+        // At the end nobody is left to do what would be given out.
+        if self.has_stopped() || self.ended {
             return false;
         }
         self.dispatch.retain(&mut self.store, now);
+        // What is given out comes back as acks and replies, which nothing holds back: while the
+        // sealer does not keep up with them, nothing more is given out.
+        if self.store.admission() == Admission::Blocked {
+            return false;
+        }
         // The commit meets the same error and tells everyone.
         if self.store.staged_bytes() > 0 && self.store.reserve(DELIVERY_BYTES).is_err() {
             return false;
@@ -388,7 +331,12 @@ impl Engine {
             let staged = self
                 .dispatch
                 .stage(&mut self.store, &mut self.releases, now);
-            if self.store.is_seal_due(now) && staged.is_ok() {
+            if staged == Err(StageError::GroupFull) && self.store.staged_bytes() == 0 {
+                // Decisions are never taken back, so one that can never be written ends it.
+                let what = "a decision of a consumer is larger than a group of the journal";
+                self.store.reader().poison(what);
+            }
+            if staged.is_ok() && self.store.is_seal_due(now) && !self.has_stopped() {
                 self.dispatch.progress(&mut self.store);
                 // Best effort: what does not fit goes with the next group.
                 let _ = self
@@ -421,7 +369,7 @@ impl Engine {
         decided.into_iter().for_each(Submission::finish);
         match &committed {
             Ok(()) => {
-                self.dispatch.tell(&self.store, &mut self.releases);
+                self.dispatch.tell(&mut self.store, &mut self.releases, now);
                 self.look_up_answers();
                 self.notify();
             }
