@@ -238,6 +238,15 @@ fn remove(options: &RemoveOptions, global: &Global) -> Result<(), CliError> {
     }
     let count = runtime.block_on(source.remove_dead_letters(&filter, options.dry_run))?;
     tell("removed", count, options.dry_run, global)?;
+    if !options.dry_run && filter.numbers.is_empty() {
+        let left = runtime.block_on(source.dead_letter_count(&filter))?;
+        if left > 0 {
+            let left = letters(left);
+            say!(
+                "edgebus: left {left} that are to be tried again: name one by its number to remove it"
+            );
+        }
+    }
     none_is_failure(count, &options.choice, "is there")
 }
 

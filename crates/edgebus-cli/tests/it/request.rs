@@ -163,8 +163,11 @@ fn a_request_waits_for_a_server_that_restarts_and_names_its_id_when_that_stays_a
         let args = ["request", "t", "p", "--id", ID, "--timeout", timeout];
         Background::start(&mut server.command(&args))
     };
-    let (patient, hasty) = (request("60s"), request("1s"));
+    let (patient, hasty) = (request("60s"), request("3s"));
     reply.hear("started");
+    // Both have asked: who had not could not say more than that there is no server.
+    let waiting = || server.run(&["stats", "--json"]).expect(0).json();
+    while waiting()[0]["requests_waiting"] != 2 {}
     server.kill();
     let hasty = hasty.finish();
     assert_eq!(hasty.status, 4);

@@ -107,9 +107,22 @@ struct Slot {
     looked_upto: Seq,
     /// Store time at which its machine wants to be called.
     tick_ms: Option<u64>,
+    /// Since when it has no worker: store time, and what the wall clock said then.
+    idle_since: Option<(u64, u64)>,
 }
 
 impl Slot {
+    /// Remembers by the wall clock when it lost its last worker, for people.
+    fn note_idle(&mut self, now: Moment) {
+        let since = self.machine.idle_since_ms();
+        if since != self.idle_since.map(|(since, _)| since) {
+            self.idle_since = since.map(|since| {
+                let away_ms = now.store_ms.saturating_sub(since);
+                (since, now.wall_ms.saturating_sub(away_ms))
+            });
+        }
+    }
+
     /// Has it looked at again.
     fn wake(&mut self) {
         self.awake = true;
@@ -236,6 +249,7 @@ impl Dispatch {
         let mut out = std::mem::take(&mut self.out);
         let result = call(&mut slot.machine, ledger, &mut self.places, &mut out);
         slot.wake();
+        slot.note_idle(self.now);
         self.take_up(name, &mut out);
         self.out = out;
         Some(result)
@@ -265,8 +279,10 @@ impl Dispatch {
             awake: true,
             looked_upto: Seq(0),
             tick_ms: None,
+            idle_since: None,
         };
         slot.wake();
+        slot.note_idle(moment);
         self.slots.insert(name.clone(), slot);
         self.names = self.slots.keys().cloned().collect();
         self.take_up(name, &mut out);
@@ -314,10 +330,7 @@ impl Dispatch {
             gaps: gaps.count,
             gap_messages: gaps.messages,
             last_gap: gaps.last,
-            held_since_ms: slot.machine.idle_since_ms().map(|since| {
-                let away_ms = self.now.store_ms.saturating_sub(since);
-                self.now.wall_ms.saturating_sub(away_ms)
-            }),
+            held_since_ms: slot.idle_since.map(|(_, wall_ms)| wall_ms),
         })
     }
 
