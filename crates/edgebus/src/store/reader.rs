@@ -62,6 +62,17 @@ impl StoreReader {
         Ok(consumers.ledgers.by_name.get(consumer).map(Ledger::offset))
     }
 
+    /// A consumer as of the last sync. Copies it: not for every moment.
+    pub fn consumer(&self, name: &ConsumerName) -> Option<Ledger> {
+        self.shared
+            .consumers
+            .read()
+            .ledgers
+            .by_name
+            .get(name)
+            .cloned()
+    }
+
     /// All consumers, as of the last sync. Copies them: not for every moment.
     pub fn consumers(&self) -> BTreeMap<ConsumerName, Ledger> {
         self.shared.consumers.read().ledgers.by_name.clone()

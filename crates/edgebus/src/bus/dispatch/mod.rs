@@ -304,7 +304,14 @@ impl Dispatch {
 
     /// What is to be known of a consumer.
     fn info(&self, store: &RequestStore, name: &ConsumerName) -> Result<ConsumerInfo, Refusal> {
-        let (Some(slot), Some(ledger)) = (self.slots.get(name), store.ledgers().get(name)) else {
+        // On a full disk what was decided may wait for the journal: it is not told before.
+        let synced =
+            (self.has_staging() || store.staged_bytes() > 0).then(|| store.reader().consumer(name));
+        let ledger = match &synced {
+            Some(synced) => synced.as_ref(),
+            None => store.ledgers().get(name),
+        };
+        let (Some(slot), Some(ledger)) = (self.slots.get(name), ledger) else {
             return Err(no_such(name));
         };
         let figures = slot.machine.info(ledger);

@@ -150,7 +150,8 @@ impl Engine {
                 self.dispatch.end(&mut self.store, now);
                 return Turn::Worked;
             }
-            if !self.dispatch.has_staging() || self.has_stopped() {
+            // On a full disk what is not written by now was told to nobody: it is decided again.
+            if !self.dispatch.has_staging() || self.has_stopped() || !written {
                 return Turn::Stopped;
             }
         }

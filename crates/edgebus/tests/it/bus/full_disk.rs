@@ -4,6 +4,8 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
+use edgebus::consumer::{ConsumerConfig, Reply};
+use edgebus::delivery::{ConsumeConfig, Delivered};
 use edgebus::{BusState, Code, ConsumerName, Seq, StoreConfig};
 
 use super::files::{Call, Fault, Of};
@@ -124,6 +126,83 @@ async fn journal_without_room_for_a_segment_refuses_the_group() {
         .await;
     assert_eq!(new(again), Seq(stored + 1));
     assert_eq!(on.reopen().await.reader().last_seq(), Seq(stored + 1));
+}
+
+/// What a consumer has decided waits while the journal has no room. Operators are answered all the
+/// same, and are told what is on disk.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn full_journal_tells_operators_only_what_is_on_disk() {
+    let on = TestBus::start_with(small_segments());
+    let consumer: ConsumerName = "all".parse().unwrap();
+    let held = leased(&on).await;
+    journal_is_full(&on).await;
+    for message in held {
+        message.complete_now(Reply::new(vec![7; 16 * 1024]));
+    }
+    let reader = on.bus.reader();
+    let replied = || (1..).take_while(|seq| reader.reply(Seq(*seq)).unwrap().is_some());
+    let info = within(on.bus.consumer_info(consumer.clone()))
+        .await
+        .unwrap();
+    let on_disk = replied().count() as u64;
+    assert!(on_disk < REQUESTS, "the journal had room for everything");
+    assert!(info.offset.0 <= on_disk, "{} of {on_disk}", info.offset);
+
+    on.files.no_faults();
+    on.files.set_free_bytes(u64::MAX);
+    eventually(|| replied().count() as u64 == REQUESTS).await;
+    let info = within(on.bus.consumer_info(consumer)).await.unwrap();
+    assert_eq!(info.offset, Seq(REQUESTS));
+}
+
+/// What waits for room in the journal keeps nobody from stopping: it is decided again later.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn full_journal_keeps_nobody_from_stopping() {
+    let on = TestBus::start_with(small_segments());
+    let held = leased(&on).await;
+    journal_is_full(&on).await;
+    for message in held {
+        message.complete_now(Reply::new(vec![7; 16 * 1024]));
+    }
+    assert_eq!(within(on.bus.shutdown()).await, BusState::Stopped);
+    on.files.no_faults();
+    let reopened = on.reopen().await;
+    let reader = reopened.reader();
+    assert_eq!(reader.last_seq(), Seq(REQUESTS));
+    let info = within(reopened.consumer_info("all".parse().unwrap())).await;
+    assert!(info.unwrap().offset < Seq(REQUESTS));
+}
+
+const REQUESTS: u64 = 64;
+
+fn small_segments() -> StoreConfig {
+    let mut config = StoreConfig::default();
+    config.record.payload_bytes_max = 16 * 1024;
+    config.segment_bytes = 256 * 1024;
+    config
+}
+
+/// Requests that a responder of this process holds.
+async fn leased(on: &TestBus) -> Vec<Delivered> {
+    for number in 1..=REQUESTS {
+        new(on.bus.send_to_server(message(number)).await);
+    }
+    let responder = ConsumerConfig::responder(">".parse().unwrap());
+    let config = ConsumeConfig::new("all".parse().unwrap()).config(responder);
+    let mut messages = within(on.bus.consumer(config)).await.unwrap();
+    let mut held = Vec::new();
+    while (held.len() as u64) < REQUESTS {
+        held.push(within(messages.next()).await.unwrap().unwrap());
+    }
+    held
+}
+
+/// No room is left for another segment, and the store knows.
+async fn journal_is_full(on: &TestBus) {
+    on.files.set_free_bytes(1024);
+    let no_room = Fault::Fails(ErrorKind::StorageFull);
+    on.files.fault(Of::Others, Call::Allocate, no_room);
+    eventually(|| on.bus.stats().storage_full).await;
 }
 
 /// The file of the tables may find no room although the disk has some, as it grows in large steps.
