@@ -112,6 +112,8 @@ codes! {
     Io = "io", retryable true;
     /// No connection could be made, or it was lost.
     Disconnected = "disconnected", retryable true;
+    /// The time a request was given had run out before it could be sent; it will not be.
+    Expired = "expired", retryable false;
     /// A URL, path or option cannot be used.
     BadConfig = "bad_config", retryable false;
 }

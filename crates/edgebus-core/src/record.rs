@@ -138,9 +138,7 @@ impl Record {
         out.extend_from_slice(topic);
         meta.encode_raw(&mut out);
         out.extend_from_slice(&message.payload);
-        let crc = crc32c::crc32c(&out[4..]);
-        out[..4].copy_from_slice(&crc.to_le_bytes());
-        Ok(Self(Bytes::from(out)))
+        Ok(Self::sealed(out))
     }
 
     /// Cuts the record that starts the buffer off it, without copying.
@@ -271,6 +269,33 @@ impl Record {
         ExpiresMeta::decode(meta).map_or(0, |meta| meta.expires_ms)
     }
 
+    /// The same request with another time to be started in, in milliseconds; a retry of it. Fields
+    /// that are not known here are dropped from it.
+    ///
+    /// # Errors
+    /// [`Code::BadRecord`] for a record that was not verified.
+    pub fn with_expires_ms(&self, expires_ms: u64) -> Result<Self, Refusal> {
+        let mut meta = self.meta()?;
+        meta.expires_ms = expires_ms;
+        let (topic, payload) = (self.topic_bytes(), self.payload_bytes());
+        let meta_bytes = meta.encoded_len();
+        check_meta_bytes(meta_bytes)?;
+        let mut out = Vec::with_capacity(HEADER_BYTES + topic.len() + meta_bytes + payload.len());
+        out.extend_from_slice(&self.0[..HEADER_BYTES]);
+        out[10..12].copy_from_slice(&(meta_bytes as u16).to_le_bytes());
+        out.extend_from_slice(topic);
+        meta.encode_raw(&mut out);
+        out.extend_from_slice(payload);
+        Ok(Self::sealed(out))
+    }
+
+    /// Puts the checksum before what is complete otherwise.
+    fn sealed(mut bytes: Vec<u8>) -> Self {
+        let crc = crc32c::crc32c(&bytes[4..]);
+        bytes[..4].copy_from_slice(&crc.to_le_bytes());
+        Self(Bytes::from(bytes))
+    }
+
     /// The client it is meant for; empty for everyone, also when the meta part cannot be read.
     pub fn target(&self) -> String {
         self.meta().map(|meta| meta.target).unwrap_or_default()
@@ -394,6 +419,18 @@ mod tests {
         let record = Record::encode(&message, &RecordLimits::default()).expect("fits");
         assert_eq!(record.verify(&RecordLimits::default()), Ok(()));
         assert_eq!(record.to_message(), Ok(message));
+    }
+
+    #[test]
+    fn other_time_to_be_started_in_leaves_the_rest_as_it_was() {
+        let message = message(b"abc").time_ms(5);
+        let limits = RecordLimits::default();
+        let record = Record::encode(&message, &limits).expect("fits");
+        for ms in [0, 7, u64::MAX] {
+            let other = record.with_expires_ms(ms).expect("can be read");
+            assert_eq!(other.verify(&limits), Ok(()));
+            assert_eq!(other.to_message(), Ok(message.clone().expires_ms(ms)));
+        }
     }
 
     #[test]

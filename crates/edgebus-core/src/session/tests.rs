@@ -326,7 +326,9 @@ proptest! {
             pair.act(op);
         }
         let waiting = pair.client.close();
-        for waiter in waiting.sends.into_iter().chain(waiting.replies).chain(waiting.questions) {
+        let sends = waiting.sends.into_iter();
+        let sends = sends.flat_map(|(_, waiter, reply)| [Some(waiter), reply]).flatten();
+        for waiter in sends.chain(waiting.replies).chain(waiting.questions) {
             *pair.told.entry(waiter).or_default() += 1;
         }
         prop_assert!(pair.told.values().all(|times| *times == 1), "{:?}", pair.told);

@@ -72,15 +72,16 @@ pub enum Event<S, Q, R = Q> {
     Reply(Frame),
 }
 
-/// Whoever still waits when a connection ends.
+/// Whoever still waits when a connection ends, each kind in the order in which it began to.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Waiting<S, Q, R = Q> {
-    /// For sends, in order: their outcome is unknown.
-    pub sends: Vec<S>,
-    /// For replies, in no order: of requests among `sends`, and of others that are stored and go on.
+    /// Sends whose outcome is not known, with their tags; and whoever waits for the replies to
+    /// those that are requests.
+    pub sends: Vec<(u64, S, Option<R>)>,
+    /// Whoever waits for replies to requests that are stored and go on.
     pub replies: Vec<R>,
-    /// For answers, in no order.
+    /// Whoever waits for answers.
     pub questions: Vec<Q>,
     /// Streams that were open or closing, ascending.
     pub streams: Vec<u64>,

@@ -86,7 +86,7 @@ impl<S, Q, R> ClientSession<S, Q, R> {
 
     /// Has waiters wait for as many sends; gives the tag of the first.
     fn wait_for(&mut self, count: usize, waiters: impl IntoIterator<Item = S>) -> u64 {
-        let first_tag = self.first_tag + self.sends.len() as u64;
+        let first_tag = self.next_tag();
         let before = self.sends.len();
         self.sends.extend(waiters.into_iter().map(Some));
         assert_eq!(self.sends.len() - before, count, "each record has a waiter");
@@ -345,16 +345,33 @@ impl<S, Q, R> ClientSession<S, Q, R> {
             .ok_or_else(|| breach("the server answers a question nobody asked"))
     }
 
+    /// The tag that the next send gets.
+    pub fn next_tag(&self) -> u64 {
+        self.first_tag + self.sends.len() as u64
+    }
+
     /// Ends the session: whoever still waits.
-    pub fn close(self) -> Waiting<S, Q, R> {
+    pub fn close(mut self) -> Waiting<S, Q, R> {
         let (opening, streams) = self.streams.into_parts();
+        let tags = self.first_tag..;
+        let undecided = tags.zip(self.sends).filter_map(|(tag, waiter)| {
+            let waiter = waiter?;
+            Some((tag, waiter, self.replies.remove(&tag)))
+        });
         Waiting {
-            sends: self.sends.into_iter().flatten().collect(),
-            replies: self.replies.into_values().collect(),
-            questions: self.questions.into_values().chain(opening).collect(),
+            sends: undecided.collect(),
+            replies: in_order(self.replies),
+            questions: in_order(self.questions).into_iter().chain(opening).collect(),
             streams,
         }
     }
+}
+
+/// Waiters in the order of their tags.
+fn in_order<T>(waiters: HashMap<u64, T>) -> Vec<T> {
+    let mut waiters: Vec<_> = waiters.into_iter().collect();
+    waiters.sort_unstable_by_key(|(tag, _)| *tag);
+    waiters.into_iter().map(|(_, waiter)| waiter).collect()
 }
 
 #[cold]

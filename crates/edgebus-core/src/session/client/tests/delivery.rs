@@ -337,11 +337,9 @@ fn close_hands_back_everyone_who_waits_for_anything() {
     tell(&mut session, receipt(0)).expect("a receipt");
     session.settle(1, [], Some(22));
     session.publish(vec![record()], [23]);
-    let mut waiting = session.close();
-    waiting.replies.sort_unstable();
-    waiting.questions.sort_unstable();
-    assert_eq!(waiting.sends, [2]);
-    assert_eq!(waiting.replies, [11, 12]);
-    assert_eq!(waiting.questions, [20, 21, 22, 23]);
+    let waiting = session.close();
+    assert_eq!(waiting.sends, [(1, 2, Some(12))]);
+    assert_eq!(waiting.replies, [11]);
+    assert_eq!(waiting.questions, [22, 23, 20, 21]);
     assert_eq!(waiting.streams, [1, closing]);
 }

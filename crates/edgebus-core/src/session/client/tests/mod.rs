@@ -91,5 +91,6 @@ fn close_hands_back_whoever_waits() {
     };
     told(&mut session, Frame::Receipts(vec![first])).expect("one receipt");
     let waiting = session.close();
-    assert_eq!((waiting.sends, waiting.questions), (vec![2], vec![9]));
+    assert_eq!(waiting.sends, [(1, 2, None)]);
+    assert_eq!(waiting.questions, [9]);
 }
