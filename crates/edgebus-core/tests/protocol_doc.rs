@@ -10,6 +10,9 @@ use edgebus_core::wire::settle::SettleItem;
 use edgebus_core::wire::{Decoder, FRAME_BYTES_MAX, Frame, ReceiptRange, encode};
 use edgebus_core::{Code, Message, Record, RecordLimits, RequestId, Seq, Topic};
 
+/// The store of the example.
+const STORE_ID: [u8; 16] = 0x7dc5_3df5_703e_49b3_8670_b1c4_68f4_7f1f_u128.to_be_bytes();
+
 const DOC: &str = include_str!("../../../docs/protocol.md");
 
 /// The blocks fenced as ```hex NAME, without the remarks behind `#`.
@@ -72,6 +75,7 @@ fn worked_example_is_what_the_code_encodes() {
         software: "edgebus".into(),
         frame_bytes_max: 1_048_576,
         payload_bytes_max: 1_015_808,
+        store_id: STORE_ID.to_vec().into(),
     });
     let send = Frame::Send {
         first_tag: 0,

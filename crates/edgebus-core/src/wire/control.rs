@@ -38,6 +38,17 @@ pub struct Welcome {
     /// Largest payload it takes, in bytes.
     #[prost(uint64, tag = "4")]
     pub payload_bytes_max: u64,
+    /// The id of its store: 16 bytes; empty from a server that does not tell.
+    #[prost(bytes = "bytes", tag = "5")]
+    pub store_id: bytes::Bytes,
+}
+
+impl Welcome {
+    /// The id of the server's store, if it tells. What was sent to one store and what was leased
+    /// from it says nothing about another one.
+    pub fn store_id(&self) -> Option<[u8; 16]> {
+        (&*self.store_id).try_into().ok()
+    }
 }
 
 /// Why a send, a query or a connection was refused.

@@ -44,6 +44,7 @@ struct Inner {
     queue: Arc<Queue>,
     reader: StoreReader,
     record_limits: RecordLimits,
+    store_id: [u8; 16],
     clock: Arc<dyn Clock>,
     state: watch::Receiver<BusState>,
     engine: Mutex<Option<JoinHandle<()>>>,
@@ -67,6 +68,7 @@ impl MessageBus {
         let reader = store.reader();
         let keys = store.fingerprinter();
         let record_limits = store.record_limits();
+        let store_id = store.store_id();
         let clock = store.clock();
         let (sender, state) = watch::channel(BusState::Running);
         let engine =
@@ -86,6 +88,7 @@ impl MessageBus {
             queue,
             reader,
             record_limits,
+            store_id,
             clock,
             state,
             engine: Mutex::new(Some(engine)),
@@ -247,6 +250,11 @@ impl MessageBus {
     /// How large a request may be.
     pub fn record_limits(&self) -> RecordLimits {
         self.inner.record_limits
+    }
+
+    /// The id drawn when the store was made: the same as long as it is the same store.
+    pub fn store_id(&self) -> [u8; 16] {
+        self.inner.store_id
     }
 
     /// Whether it takes requests, now and as it changes.

@@ -46,7 +46,8 @@ pub(super) async fn run(
         session: ServerSession::new(
             shared.limits(),
             concat!("edgebus ", env!("CARGO_PKG_VERSION")),
-        ),
+        )
+        .store_id(shared.bus.store_id()),
         lane: shared.bus.lane("", Scope::default(), shared.config.lane),
         shared: &shared,
         figures,

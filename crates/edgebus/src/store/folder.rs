@@ -22,6 +22,8 @@ pub(super) struct Folder {
     pub(super) tables: TablesFile,
     /// The format it is in.
     pub(super) format: u32,
+    /// The store's, drawn when it was made.
+    pub(super) id: [u8; 16],
     dir: PathBuf,
     /// Held as long as the store is open.
     _lock: Arc<dyn File>,
@@ -48,9 +50,19 @@ impl Folder {
             cache_bytes,
         };
         // A newer version may lock in another way, so its mark is looked at first of all.
-        let format = read_version(&**files, dir)?.map(|(format, _)| format);
+        let version = read_version(&**files, dir)?;
         let lock = lock(&**files, dir)?;
-        if format.is_none() {
+        let (format, id) = if let Some((format, lines)) = version {
+            let id = store_id(&lines).ok_or_else(|| {
+                let detail = "the second line does not name the store's id";
+                StoreError::corrupt(&dir.join("VERSION"), detail)
+            })?;
+            // An earlier start may have ended, or failed, before the last name was on disk.
+            files
+                .sync_dir(dir)
+                .map_err(|e| StoreError::io("sync", dir, e))?;
+            (format, id)
+        } else {
             // Nothing is acknowledged before VERSION is there, so what is found without it is
             // left over from an interrupted start, unless a journal says otherwise.
             files
@@ -65,18 +77,15 @@ impl Folder {
             }
             sync_parents(&**files, dir)?;
             tables.create(dir)?;
-            let id = format!("id {}\n", uuid::Uuid::new_v4());
-            write_version(&**files, dir, &id)?;
-        } else {
-            // An earlier start may have ended, or failed, before the last name was on disk.
-            files
-                .sync_dir(dir)
-                .map_err(|e| StoreError::io("sync", dir, e))?;
-        }
+            let id = uuid::Uuid::new_v4();
+            write_version(&**files, dir, &format!("id {id}\n"))?;
+            (FORMAT_VERSION, id.into_bytes())
+        };
         Ok(Self {
             journal,
             tables,
-            format: format.unwrap_or(FORMAT_VERSION),
+            format,
+            id,
             dir: dir.to_owned(),
             _lock: lock,
         })
@@ -164,6 +173,12 @@ fn read_version(files: &dyn Files, dir: &Path) -> Result<Option<(u32, String)>, 
             "the first line does not name a format",
         )),
     }
+}
+
+/// The id in the lines behind the format.
+fn store_id(lines: &str) -> Option<[u8; 16]> {
+    let id = lines.lines().next()?.strip_prefix("id ")?;
+    Some(uuid::Uuid::parse_str(id.trim()).ok()?.into_bytes())
 }
 
 /// Names the newest format, with these lines behind it.

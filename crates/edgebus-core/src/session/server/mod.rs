@@ -11,6 +11,8 @@ mod streams;
 pub use frames::{deliver_frames, frames_for, notify_frames};
 pub use step::{Outcome, SettleAnswer, Step};
 
+use bytes::Bytes;
+
 use crate::admin::Admin;
 use crate::code::{Code, Refusal};
 use crate::consumer::{CREDIT_MAX, Settlement};
@@ -50,6 +52,7 @@ impl Default for ServerLimits {
 pub struct ServerSession {
     limits: ServerLimits,
     software: String,
+    store_id: Bytes,
     client: Option<String>,
     streams: Streams,
 }
@@ -60,9 +63,16 @@ impl ServerSession {
         Self {
             limits,
             software: software.into(),
+            store_id: Bytes::new(),
             client: None,
             streams: Streams::default(),
         }
+    }
+
+    /// Tells the client which store this is.
+    pub fn store_id(self, id: [u8; 16]) -> Self {
+        let store_id = Bytes::copy_from_slice(&id);
+        Self { store_id, ..self }
     }
 
     /// The name the client gave itself, once it did.
@@ -141,6 +151,7 @@ impl ServerSession {
             software: self.software.clone(),
             frame_bytes_max: self.limits.frame_bytes_max as u64,
             payload_bytes_max: self.limits.record.payload_bytes_max as u64,
+            store_id: self.store_id.clone(),
         })))
     }
 

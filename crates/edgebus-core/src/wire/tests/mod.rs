@@ -46,6 +46,7 @@ fn every_frame() -> Vec<Frame> {
         software: "y".into(),
         frame_bytes_max: 9,
         payload_bytes_max: 8,
+        store_id: Bytes::from_static(&[7; 16]),
     };
     let mut log = LogQuery::from(Seq(4));
     log.topics = vec!["a.>".parse().expect("pattern")];

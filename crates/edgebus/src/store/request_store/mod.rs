@@ -74,7 +74,7 @@ pub struct RequestStore {
     /// `None` when a thread of its own has it.
     sealer: Option<Sealer>,
     /// Dropped last, as it holds the lock.
-    _folder: Folder,
+    folder: Folder,
 }
 
 impl RequestStore {
@@ -241,6 +241,11 @@ impl RequestStore {
     /// The clock this store goes by.
     pub fn clock(&self) -> Arc<dyn Clock> {
         self.clock.clone()
+    }
+
+    /// The id drawn when the store was made: the same as long as it is the same store.
+    pub fn store_id(&self) -> [u8; 16] {
+        self.folder.id
     }
 
     /// How large a request may be.

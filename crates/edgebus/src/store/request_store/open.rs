@@ -124,7 +124,7 @@ impl RequestStore {
             holder: None,
             torn: recovered.torn,
             sealer: Some(sealer),
-            _folder: folder,
+            folder,
         };
         store.note_time(now);
         store.check_space(now);

@@ -7,6 +7,9 @@ use crate::tcp::fixture::{TestServer, bytes_of};
 
 const DOC: &str = include_str!("../../../../../docs/protocol.md");
 
+/// The store of the example.
+const STORE_ID: [u8; 16] = 0x7dc5_3df5_703e_49b3_8670_b1c4_68f4_7f1f_u128.to_be_bytes();
+
 /// The block fenced as ```hex NAME, without the remarks behind `#`.
 fn hex_block(name: &str) -> Vec<u8> {
     let (_, block) = DOC.split_once(&format!("```hex {name}\n")).unwrap();
@@ -27,8 +30,10 @@ async fn server_answers_the_worked_example_byte_for_byte() {
     let Some(Frame::Welcome(mut welcome)) = socket.frame().await else {
         panic!("no welcome")
     };
-    // The example does not name a version of the software.
+    // The example does not name a version of the software, and is of another store.
     welcome.software = "edgebus".into();
+    assert_eq!(welcome.store_id(), Some(server.bus().store_id()));
+    welcome.store_id = STORE_ID.to_vec().into();
     assert_eq!(bytes_of(&Frame::Welcome(welcome)), hex_block("welcome"));
 
     socket.write(&hex_block("send")).await;

@@ -92,6 +92,9 @@ fn version_that_is_damaged_or_gone_is_corruption() {
         "edgebus-store x\n",
         "edgebus-store 0\n",
         "else 1\n",
+        "edgebus-store 2\n",
+        "edgebus-store 2\nid x\n",
+        "edgebus-store 2\n7dc53df5-703e-49b3-8670-b1c468f47f1f\n",
     ] {
         fs::write(&version, bad).expect("write");
         let error = open_with(folder.path(), small_config()).expect_err("damaged");
@@ -102,6 +105,20 @@ fn version_that_is_damaged_or_gone_is_corruption() {
     assert!(matches!(error, StoreError::Corrupt { path, .. } if path == version));
     fs::write(&version, sound).expect("write");
     assert_holds(&open_with(folder.path(), small_config()).expect("sound"), 3);
+}
+
+#[test]
+fn store_keeps_the_id_it_was_made_with_and_another_has_another() {
+    let folders = [tempfile::tempdir(), tempfile::tempdir()].map(|folder| folder.expect("folder"));
+    let ids = folders.each_ref().map(|folder| {
+        let store = || open_with(folder.path(), small_config()).expect("sound");
+        let id = store().store_id();
+        assert_eq!(store().store_id(), id, "opened again");
+        let text = fs::read_to_string(folder.path().join("VERSION")).expect("VERSION");
+        assert!(text.contains(&uuid::Uuid::from_bytes(id).to_string()));
+        id
+    });
+    assert_ne!(ids[0], ids[1]);
 }
 
 #[test]
