@@ -34,7 +34,8 @@ pub(crate) async fn try_connect(
         config = config.name(CLIENT_NAME);
     }
     let url = global.server.clone().unwrap_or_default();
-    Client::connect_with(&url, config).await
+    // Commands find their way back by themselves so far.
+    Client::connect_with(&url, config.reconnect(false)).await
 }
 
 /// Done when the server has read all that was said on this connection. What is written when a

@@ -31,7 +31,10 @@ pub mod client;
 pub mod server;
 
 pub use bus::{BusState, MessageBus};
-pub use client::{Client, ClientConfig, ConnectError, PendingReceipt};
+pub use client::{
+    Client, ClientBuilder, ClientConfig, ConnectError, ConnectionState, ConnectionStates,
+    PendingReceipt,
+};
 pub use delivery::{
     ConsumeConfig, Delivered, Handled, Handler, Incoming, Messages, Notification, Notifications,
     RequestError, Response, Subscription,

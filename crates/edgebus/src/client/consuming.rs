@@ -9,8 +9,8 @@ use edgebus_core::{Code, ConsumerName, Refusal, TopicPattern};
 use tokio::sync::mpsc;
 
 use super::Client;
-use super::state::StreamEnd;
 use super::stream::Stream;
+use super::streams::StreamEnd;
 use crate::delivery::{
     ConsumeConfig, Handled, Handler, Incoming, Messages, Notifications, Subscription, admin,
     notifications, run,
@@ -19,9 +19,13 @@ use crate::delivery::{
 impl Client {
     /// Works for a consumer, message by message.
     ///
-    /// A lost connection ends the stream; what was being worked on then is kept for this worker
-    /// for a while (5 seconds, unless the server says otherwise), and given to others after that.
-    /// To go on, connect again and name what is still held:
+    /// A lost connection changes nothing for whoever reads: when there is another one, the worker
+    /// takes up its place again, keeps what it was working on if it came back in time (5 seconds,
+    /// unless the server says otherwise), and what it said meanwhile is said then. A message whose
+    /// lease was not kept may be with someone else as well; the first completion wins.
+    ///
+    /// Leases of another client, of an earlier run or one that does not reconnect, can be named and
+    /// taken over:
     ///
     /// ```no_run
     /// # use edgebus::{Client, ConsumeConfig, Delivered, Refusal};
@@ -36,6 +40,8 @@ impl Client {
     /// # Ok(())
     /// # }
     /// ```
+    ///
+    /// A future that is dropped leaves the consumer again, if it was opened meanwhile.
     ///
     /// # Errors
     /// [`Code::NoSuchConsumer`] when there is none and no configuration is given,
@@ -130,7 +136,7 @@ impl Client {
     /// # Errors
     /// Why not; [`Code::Unknown`] when it may have been done.
     pub async fn admin(&self, admin: Admin) -> Result<Managed, Refusal> {
-        self.connection.manage(&admin).await
+        self.link.manage(admin).await
     }
 
     async fn open_stream(
@@ -139,9 +145,9 @@ impl Client {
         end: StreamEnd,
     ) -> Result<(Stream, Vec<LeaseToken>), Refusal> {
         open.check()?;
-        let (number, opened) = self.connection.open_stream(&open, end)?;
+        let (number, opened) = self.link.open_stream(open, end)?;
         // From here on it is closed again, should nobody wait for it any more.
-        let stream = Stream::new(self.connection.clone(), number, self.limits);
+        let stream = Stream::new(self.link.clone(), number);
         let kept = opened
             .await
             .unwrap_or_else(|_| Err(Refusal::new(Code::Disconnected, "the connection was lost")))?;

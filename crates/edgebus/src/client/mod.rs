@@ -1,109 +1,65 @@
 //! The client: everything a server does, over TCP or in memory.
 //!
-//! In reading order: [`Client`] the handle, with [`requests`] and [`consuming`]; [`connection`] the
-//! tasks that move its frames; [`mod@state`] what they share; [`mod@stream`] what a worker says;
-//! [`pending`] who waits for what.
+//! In reading order: [`Client`] the handle, with [`requests`] and [`consuming`], made by
+//! [`mod@builder`] as [`config`] says; [`mod@link`] what its clones share; [`mod@state`] what is
+//! kept over its connections, out of [`undecided`], [`outgoing`] and [`streams`]; [`dial`] and
+//! [`connection`] the tasks that find a server and move frames; [`pending`] and [`telling`] who
+//! waits for what, and is told; [`mod@states`] how the connection fares; [`mod@stream`] what a
+//! worker says.
 //!
 //! Invariants: a request that left, or may have left, without an answer is `Unknown`, never
 //! refused, and is never sent again under a new id. What is undecided is bounded by the window,
-//! what workers hold by their credit, notifications by their buffers: nobody who does not read
-//! holds up the others on the connection. What was said before the last handle is dropped is
-//! still written.
+//! also while no server is there; what workers hold by their credit, notifications by their
+//! buffers: nobody who does not read holds up the others on the connection. What was said before
+//! the last handle is dropped is still written; the tasks end with it.
 
+mod builder;
+mod config;
 mod connection;
 mod consuming;
+mod dial;
+mod link;
+mod outgoing;
 mod pending;
 mod requests;
 mod state;
+mod states;
 mod stream;
+mod streams;
+mod telling;
+mod undecided;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use edgebus_core::query::{LogPage, LogQuery, Query, Stats};
-use edgebus_core::wire::control::Welcome;
-use edgebus_core::{
-    Code, Entry, Message, Receipt, Record, RecordLimits, Refusal, RequestId, Seq, Topic,
-};
-use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use edgebus_core::{Code, Entry, Message, Receipt, Record, Refusal, RequestId, Seq, Topic};
+use tokio::sync::Semaphore;
 
 use crate::error::SendError;
 use crate::ids::new_request_id;
-use crate::transport::{Reader, ServerUrl, Writer, over_tcp};
-use connection::Connection;
+use crate::transport::{Reader, ServerUrl, Writer};
+pub use builder::ClientBuilder;
+pub use config::{ClientConfig, ConnectError};
+use connection::Connected;
+use dial::{Dialer, keep_connected};
+use link::{Link, Shared};
 pub use pending::PendingReceipt;
+use pending::Room;
+pub use states::{ConnectionState, ConnectionStates};
 
-/// How a client is set up.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct ClientConfig {
-    /// The name it gives itself; it becomes the source of messages that have none.
-    pub name: String,
-    /// Most requests that may be undecided, at least 1; further sends wait.
-    pub window: usize,
-    /// How long connecting may take, with the handshake.
-    pub connect_timeout: Duration,
-    /// Largest frame taken from the server, in bytes; raised to what the server itself takes.
-    pub frame_bytes_max: usize,
-}
-
-impl Default for ClientConfig {
-    fn default() -> Self {
-        Self {
-            name: String::new(),
-            window: 1024,
-            connect_timeout: Duration::from_secs(5),
-            frame_bytes_max: 2 * edgebus_core::wire::FRAME_BYTES_MAX,
-        }
-    }
-}
-
-impl ClientConfig {
-    /// Sets the name the client gives itself.
-    #[must_use]
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = name.into();
-        self
-    }
-
-    /// Sets how many requests may be undecided; at least 1.
-    #[must_use]
-    pub fn window(mut self, requests: usize) -> Self {
-        self.window = requests.max(1);
-        self
-    }
-}
-
-/// The largest window.
+/// The largest windows.
 const WINDOW_MAX: usize = 16 * 1024 * 1024;
+const WINDOW_BYTES_MAX: usize = u32::MAX as usize / 2;
 
-/// Bytes of records that are put into one frame, if there is more than one: well within the
-/// server's limit.
-fn frame_bytes_for(welcome: &Welcome) -> usize {
-    usize::try_from(welcome.frame_bytes_max / 4).unwrap_or(usize::MAX)
-}
-
-/// Why there is no connection.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConnectError {
-    /// The server cannot be reached.
-    #[error("cannot connect to {url}: {reason}")]
-    Unreachable {
-        /// Where.
-        url: ServerUrl,
-        /// What went wrong.
-        reason: String,
-    },
-    /// The server was reached and said no.
-    #[error("the server refused the connection: {0}")]
-    Refused(Refusal),
-}
-
-/// A connection to a server. Cheap to clone; clones share the connection, its order and its
-/// window. The connection closes when the last clone is gone.
+/// A connection to a server, made again whenever it is lost. Cheap to clone; clones share the
+/// connection, its order and its window. It ends when the last clone is gone, with everything that
+/// runs for it: at once, or within a second when the server does not take what was said last.
+///
+/// While no server is there, requests wait, as many as the window holds; everything that was not
+/// answered is sent again, in its order and under its ids, and streams are opened again.
+/// [`ClientConfig::give_up_after`] bounds how long that may take.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -115,12 +71,18 @@ pub enum ConnectError {
 /// ```
 #[derive(Clone, Debug)]
 pub struct Client {
-    connection: Arc<Connection>,
-    window: Arc<Semaphore>,
-    window_size: usize,
+    link: Arc<Link>,
+    window: Arc<Window>,
     name: Arc<str>,
-    limits: RecordLimits,
-    batch_bytes_max: usize,
+}
+
+/// What may be undecided.
+#[derive(Debug)]
+struct Window {
+    count: Arc<Semaphore>,
+    count_max: usize,
+    bytes: Arc<Semaphore>,
+    bytes_max: usize,
 }
 
 impl Client {
@@ -129,8 +91,7 @@ impl Client {
     /// # Errors
     /// [`ConnectError`].
     pub async fn connect(url: &str) -> Result<Self, ConnectError> {
-        let url = url.parse().map_err(ConnectError::Refused)?;
-        Self::connect_with(&url, ClientConfig::default()).await
+        Self::builder(url).connect().await
     }
 
     /// Connects to a server.
@@ -138,50 +99,64 @@ impl Client {
     /// # Errors
     /// [`ConnectError`].
     pub async fn connect_with(url: &ServerUrl, config: ClientConfig) -> Result<Self, ConnectError> {
-        let unreachable = |reason: String| ConnectError::Unreachable {
-            url: url.clone(),
-            reason,
-        };
-        let timeout = config.connect_timeout;
-        let connect = async {
-            let stream = TcpStream::connect(url.authority())
-                .await
-                .map_err(|e| unreachable(e.to_string()))?;
-            let halves = over_tcp(stream, config.frame_bytes_max);
-            let (reader, writer) = halves.map_err(|e| unreachable(e.to_string()))?;
-            Self::over(reader, writer, config).await
-        };
-        match tokio::time::timeout(timeout, connect).await {
-            Ok(Err(ConnectError::Refused(refusal))) if refusal.code == Code::Disconnected => {
-                Err(unreachable(refusal.message))
-            }
-            Ok(connected) => connected,
-            Err(_) => Err(unreachable(format!(
-                "no answer within {} s",
-                timeout.as_secs_f32()
-            ))),
-        }
+        Self::connect_to(vec![url.clone()], config).await
     }
 
-    /// A client over a transport that is connected.
+    async fn connect_to(
+        servers: Vec<ServerUrl>,
+        config: ClientConfig,
+    ) -> Result<Self, ConnectError> {
+        let dialer = Dialer { servers, config };
+        let connected = dialer.connect().await?;
+        Ok(Self::start(Some(connected), dialer))
+    }
+
+    /// A client over a transport that is connected, for as long as that lasts.
     pub(crate) async fn over(
         reader: Reader,
         writer: Writer,
         config: ClientConfig,
     ) -> Result<Self, ConnectError> {
-        let opened = Connection::open(reader, writer, &config.name).await;
-        let (connection, welcome) = opened.map_err(ConnectError::Refused)?;
-        let window = config.window.clamp(1, WINDOW_MAX);
-        Ok(Self {
-            connection: Arc::new(connection),
-            window: Arc::new(Semaphore::new(window)),
-            window_size: window,
-            name: config.name.into(),
-            limits: RecordLimits {
-                payload_bytes_max: welcome.payload_bytes_max as usize,
-            },
-            batch_bytes_max: frame_bytes_for(&welcome),
-        })
+        let opened = Connected::open("memory".to_owned(), reader, writer, &config.name).await;
+        let dialer = Dialer {
+            servers: Vec::new(),
+            config: config.reconnect(false),
+        };
+        let connected = opened.map_err(ConnectError::Refused)?;
+        Ok(Self::start(Some(connected), dialer))
+    }
+
+    fn start(connected: Option<Connected>, dialer: Dialer) -> Self {
+        let config = &dialer.config;
+        let shared = Shared::new(config);
+        let client = Self {
+            link: Arc::new(Link::new(shared.clone())),
+            window: Arc::new(Window::new(config)),
+            name: config.name.as_str().into(),
+        };
+        let attached = connected.map(|connected| connected.attach(&shared));
+        tokio::spawn(keep_connected(attached, shared, dialer));
+        client
+    }
+
+    /// How it stands with its servers.
+    pub fn state(&self) -> ConnectionState {
+        self.link.state()
+    }
+
+    /// How it stands with its servers, now and whenever that changes.
+    pub fn states(&self) -> ConnectionStates {
+        self.link.states()
+    }
+
+    /// Takes nothing new from here on, waits for the answers to everything that was said, and
+    /// closes the connection. Streams end; messages that are held can be settled until the last of
+    /// them is, and are waited for. What is said meanwhile is refused with
+    /// [`Code::ShuttingDown`].
+    ///
+    /// A future that is dropped leaves the client draining.
+    pub async fn drain(&self) {
+        self.link.drain().await;
     }
 
     /// Stores a request under a new version 7 id. On the server's disk when this returns.
@@ -214,7 +189,8 @@ impl Client {
     /// Sends a request, waiting only while the window is full. What it returns waits for the
     /// receipt; order of calls is order in the log.
     ///
-    /// Cancel-safe: a future that is dropped has sent nothing.
+    /// While no server is there it waits in its place. Cancel-safe: a future that is dropped has
+    /// sent nothing.
     ///
     /// # Errors
     /// [`SendError::Refused`]: nothing was sent.
@@ -223,9 +199,9 @@ impl Client {
         let record = self
             .encode(message)
             .map_err(|refusal| SendError::new(id, refusal))?;
-        let permit = self.permits(1).await;
-        self.connection
-            .send(id, record, permit)
+        let room = self.window.room(1, record.as_bytes().len()).await;
+        self.link
+            .send(id, record, room)
             .map_err(|refusal| SendError::new(id, refusal))
     }
 
@@ -237,15 +213,12 @@ impl Client {
         let id = message.id;
         let failed = |refusal| SendError::new(id, refusal);
         let record = self.encode(message).map_err(failed)?;
-        let permit = self.window.clone().try_acquire_owned().map_err(|_| {
-            failed(
-                Refusal::new(Code::Busy, "the window is full: wait for a receipt")
-                    .retry_after_ms(10),
-            )
+        let room = self.window.try_room(record.as_bytes().len());
+        let room = room.ok_or_else(|| {
+            let full = "the window is full: wait for a receipt";
+            failed(Refusal::new(Code::Busy, full).retry_after_ms(10))
         })?;
-        self.connection
-            .send(id, record, Some(permit))
-            .map_err(failed)
+        self.link.send(id, record, room).map_err(failed)
     }
 
     /// Stores many requests; one result for each, in their order. Requests that are refused do not
@@ -261,8 +234,8 @@ impl Client {
             match self.encode(message) {
                 Err(refusal) => results.push(Some(Err(SendError::new(id, refusal)))),
                 Ok(record) => {
-                    let full = bytes + record.as_bytes().len() > self.batch_bytes_max;
-                    if !part.is_empty() && (full || part.len() >= self.window_size) {
+                    let full = bytes + record.as_bytes().len() > self.link.batch_bytes_max();
+                    if !part.is_empty() && (full || part.len() >= self.window.count_max) {
                         parts.push(self.send_part(std::mem::take(&mut part)).await);
                         bytes = 0;
                     }
@@ -287,22 +260,17 @@ impl Client {
         &self,
         part: Vec<(usize, RequestId, Record)>,
     ) -> (Vec<(usize, RequestId)>, pending::PendingBatch) {
-        let permit = self.permits(part.len()).await;
+        let bytes = part
+            .iter()
+            .map(|(_, _, record)| record.as_bytes().len())
+            .sum();
+        let room = self.window.room(part.len(), bytes).await;
         let places: Vec<_> = part.iter().map(|(index, id, _)| (*index, *id)).collect();
         let records = part
             .into_iter()
             .map(|(_, id, record)| (id, record))
             .collect();
-        (places, self.connection.send_batch(records, permit))
-    }
-
-    async fn permits(&self, count: usize) -> Option<OwnedSemaphorePermit> {
-        // The window is never closed, so there always is a permit in the end.
-        self.window
-            .clone()
-            .acquire_many_owned(count as u32)
-            .await
-            .ok()
+        (places, self.link.send_batch(records, room))
     }
 
     fn encode(&self, mut message: Message) -> Result<Record, Refusal> {
@@ -315,7 +283,7 @@ impl Client {
                 .unwrap_or_default();
             message.time_ms = now.as_millis() as u64;
         }
-        Record::encode(&message, &self.limits)
+        Record::encode(&message, &self.link.limits())
     }
 
     /// One page of the log.
@@ -323,7 +291,7 @@ impl Client {
     /// # Errors
     /// Why not.
     pub async fn log(&self, query: LogQuery) -> Result<LogPage, Refusal> {
-        self.connection.query(Query::Log(query)).await?.into_page()
+        self.link.query(Query::Log(query)).await?.into_page()
     }
 
     /// The request with a sequence number.
@@ -342,7 +310,7 @@ impl Client {
     /// Why not; `None` when there is no such request.
     pub async fn find(&self, id: RequestId) -> Result<Option<Entry>, Refusal> {
         Ok(self
-            .connection
+            .link
             .query(Query::ById(id))
             .await?
             .into_page()?
@@ -364,7 +332,48 @@ impl Client {
     /// # Errors
     /// Why not.
     pub async fn stats(&self) -> Result<Stats, Refusal> {
-        self.connection.query(Query::Stats).await?.into_stats()
+        self.link.query(Query::Stats).await?.into_stats()
+    }
+}
+
+impl Window {
+    fn new(config: &ClientConfig) -> Self {
+        let count_max = config.window.clamp(1, WINDOW_MAX);
+        let bytes_max = config.window_bytes.clamp(1, WINDOW_BYTES_MAX);
+        Self {
+            count: Arc::new(Semaphore::new(count_max)),
+            count_max,
+            bytes: Arc::new(Semaphore::new(bytes_max)),
+            bytes_max,
+        }
+    }
+
+    /// Waits for room for so many requests. One that is larger than the window fills it alone.
+    async fn room(&self, count: usize, bytes: usize) -> Room {
+        // The window is never closed, so there always is room in the end.
+        let (count, bytes) = self.permits(count, bytes);
+        let count = self.count.clone().acquire_many_owned(count).await.ok();
+        let bytes = self.bytes.clone().acquire_many_owned(bytes).await.ok();
+        Room {
+            _count: count,
+            _bytes: bytes,
+        }
+    }
+
+    /// Room for one request, if there is some now.
+    fn try_room(&self, bytes: usize) -> Option<Room> {
+        let (count, bytes) = self.permits(1, bytes);
+        let count = self.count.clone().try_acquire_many_owned(count).ok()?;
+        let bytes = self.bytes.clone().try_acquire_many_owned(bytes).ok()?;
+        Some(Room {
+            _count: Some(count),
+            _bytes: Some(bytes),
+        })
+    }
+
+    fn permits(&self, count: usize, bytes: usize) -> (u32, u32) {
+        // Both bounds fit.
+        (count as u32, bytes.min(self.bytes_max) as u32)
     }
 }
 

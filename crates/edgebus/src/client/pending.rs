@@ -1,6 +1,5 @@
 //! Who waits for what: one receipt, a batch of them, a reply, or an answer to something else.
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,7 +12,7 @@ use edgebus_core::{Code, Receipt, Refusal, RequestId, Seq};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::state::StreamEnd;
+use super::telling::mismatch;
 use crate::error::SendError;
 
 /// Sequence number and whether it was stored before, or why not.
@@ -22,20 +21,30 @@ pub(super) type Outcome = Result<(u64, bool), Refusal>;
 /// Whoever waits for one send.
 #[derive(Debug)]
 pub(super) enum SendWaiter {
-    One(oneshot::Sender<Outcome>, Option<OwnedSemaphorePermit>),
+    One(oneshot::Sender<Outcome>, Room),
     InBatch(Arc<Batch>, usize),
+    /// It was told before.
+    Nobody,
+}
+
+/// The room in the window that something undecided takes.
+#[derive(Debug)]
+pub(super) struct Room {
+    pub(super) _count: Option<OwnedSemaphorePermit>,
+    pub(super) _bytes: Option<OwnedSemaphorePermit>,
 }
 
 impl SendWaiter {
     /// Tells the outcome. Whoever waited may have gone, which changes nothing.
     pub(super) fn tell(self, outcome: Outcome) {
         match self {
-            Self::One(waiter, permit) => {
+            Self::One(waiter, room) => {
                 // First the room in the window, so that whoever waited finds it.
-                drop(permit);
+                drop(room);
                 let _ = waiter.send(outcome);
             }
             Self::InBatch(batch, index) => batch.tell(index, outcome),
+            Self::Nobody => {}
         }
     }
 }
@@ -49,20 +58,17 @@ struct BatchState {
     outcomes: Vec<Option<Outcome>>,
     left: usize,
     done: Option<oneshot::Sender<Vec<Outcome>>>,
-    permit: Option<OwnedSemaphorePermit>,
+    room: Option<Room>,
 }
 
 impl Batch {
-    pub(super) fn new(
-        count: usize,
-        permit: Option<OwnedSemaphorePermit>,
-    ) -> (Arc<Self>, oneshot::Receiver<Vec<Outcome>>) {
+    pub(super) fn new(count: usize, room: Room) -> (Arc<Self>, oneshot::Receiver<Vec<Outcome>>) {
         let (done, outcomes) = oneshot::channel();
         let state = BatchState {
             outcomes: (0..count).map(|_| None).collect(),
             left: count,
             done: Some(done),
-            permit,
+            room: Some(room),
         };
         (Arc::new(Self(Mutex::new(state))), outcomes)
     }
@@ -76,7 +82,7 @@ impl Batch {
                 .into_iter()
                 .flatten()
                 .collect();
-            state.permit = None;
+            state.room = None;
             if let Some(done) = state.done.take() {
                 let _ = done.send(outcomes);
             }
@@ -157,60 +163,6 @@ pub(super) type SettleWaiter = oneshot::Sender<Result<(), Refusal>>;
 /// Whoever waits for a stream to be open: which leases it kept.
 pub(super) type OpenWaiter = oneshot::Sender<Result<Vec<LeaseToken>, Refusal>>;
 
-/// Whoever waits for an answer to something else than a send.
-#[derive(Debug)]
-pub(super) enum Asked {
-    /// One answer; with the room in the window that it takes.
-    One(
-        oneshot::Sender<Result<Told, Refusal>>,
-        Option<OwnedSemaphorePermit>,
-    ),
-    /// A stream that is to be opened, and where it ends.
-    Stream(OpenWaiter, StreamEnd),
-    /// Items of a frame of settlements, by their place.
-    Settle(Vec<(u32, SettleWaiter)>),
-}
-
-impl Asked {
-    /// Tells that there is no answer. Whoever asked may have gone, here and below.
-    pub(super) fn refuse(self, refusal: Refusal) {
-        match self {
-            Self::One(waiter, permit) => {
-                drop(permit);
-                let _ = waiter.send(Err(refusal));
-            }
-            Self::Stream(waiter, _) => drop(waiter.send(Err(refusal))),
-            Self::Settle(waiters) => {
-                for (_, waiter) in waiters {
-                    let _ = waiter.send(Err(refusal.clone()));
-                }
-            }
-        }
-    }
-
-    /// Tells the one answer.
-    pub(super) fn tell(self, told: Told) {
-        match self {
-            Self::One(waiter, permit) => {
-                drop(permit);
-                let _ = waiter.send(Ok(told));
-            }
-            other => other.refuse(mismatch()),
-        }
-    }
-
-    /// Tells that everything is on disk, but for some items by their place.
-    pub(super) fn settled(self, errors: Vec<(u32, Refusal)>) {
-        let Self::Settle(waiters) = self else {
-            return self.refuse(mismatch());
-        };
-        let mut errors: HashMap<_, _> = errors.into_iter().collect();
-        for (at, waiter) in waiters {
-            let _ = waiter.send(errors.remove(&at).map_or(Ok(()), Err));
-        }
-    }
-}
-
 /// What a server answers to whoever asked one thing.
 #[derive(Debug)]
 pub(super) enum Told {
@@ -248,11 +200,4 @@ impl Told {
             _ => Err(mismatch()),
         }
     }
-}
-
-fn mismatch() -> Refusal {
-    Refusal::new(
-        Code::UnexpectedFrame,
-        "the server's answer does not fit the question",
-    )
 }

@@ -53,11 +53,8 @@ impl Client {
         let id = message.id;
         let failed = |refusal| SendError::new(id, refusal);
         let record = self.encode(message).map_err(failed)?;
-        let permit = self.permits(1).await;
-        let (receipt, reply) = self
-            .connection
-            .request(id, record, permit)
-            .map_err(failed)?;
+        let room = self.window.room(1, record.as_bytes().len()).await;
+        let (receipt, reply) = self.link.request(id, record, room).map_err(failed)?;
         let receipt = receipt.await?;
         match reply.await {
             Ok(Ok(answer)) => RequestError::from_answer(receipt, Some(answer)),
@@ -86,8 +83,8 @@ impl Client {
     /// Why not; [`Code::Unknown`] when it may have been told.
     pub async fn publish_message(&self, message: Message) -> Result<u64, Refusal> {
         let record = self.encode(message.kind(Kind::Notification))?;
-        let permit = self.permits(1).await;
-        self.connection.publish(record, permit).await
+        let room = self.window.room(1, record.as_bytes().len()).await;
+        self.link.publish(record, room).await
     }
 
     /// Tells one client, if it listens now; says to how many subscriptions of it.

@@ -3,29 +3,27 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use edgebus_core::Refusal;
 use edgebus_core::consumer::{LeaseToken, Settlement};
-use edgebus_core::{RecordLimits, Refusal};
 use tokio::sync::oneshot;
 
-use super::connection::Connection;
+use super::link::Link;
 use super::pending::lost;
 use crate::delivery::{BoxFuture, Settle, within_limits};
 
-/// A stream; closed when it is dropped. It keeps the connection open.
+/// A stream; closed when it is dropped. It keeps the client alive.
 #[derive(Debug)]
 pub(super) struct Stream {
-    connection: Arc<Connection>,
+    link: Arc<Link>,
     number: u64,
-    limits: RecordLimits,
     closed: AtomicBool,
 }
 
 impl Stream {
-    pub(super) fn new(connection: Arc<Connection>, number: u64, limits: RecordLimits) -> Self {
+    pub(super) fn new(link: Arc<Link>, number: u64) -> Self {
         Self {
-            connection,
+            link,
             number,
-            limits,
             closed: AtomicBool::new(false),
         }
     }
@@ -33,9 +31,9 @@ impl Stream {
 
 impl Settle for Stream {
     fn settle(&self, token: LeaseToken, settlement: Settlement) {
-        let (settlement, _) = within_limits(settlement, &self.limits);
-        // Without a connection, the lease ends by itself.
-        let _ = self.connection.settle(self.number, token, settlement, None);
+        let (settlement, _) = within_limits(settlement, &self.link.limits());
+        // When the client is closed, the lease ends by itself.
+        let _ = self.link.settle(self.number, token, settlement, None);
     }
 
     fn settle_wait(
@@ -43,28 +41,28 @@ impl Settle for Stream {
         token: LeaseToken,
         settlement: Settlement,
     ) -> BoxFuture<Result<(), Refusal>> {
-        let (settlement, fits) = within_limits(settlement, &self.limits);
+        let (settlement, fits) = within_limits(settlement, &self.link.limits());
         let (waiter, settled) = oneshot::channel();
         let said = self
-            .connection
+            .link
             .settle(self.number, token, settlement, Some(waiter));
         // The answer still comes when the last stream and client are gone meanwhile.
-        let connection = self.connection.clone();
+        let link = self.link.clone();
         Box::pin(async move {
             said?;
             let settled = settled.await.unwrap_or_else(|_| Err(lost()));
-            drop(connection);
+            drop(link);
             fits.and(settled)
         })
     }
 
     fn credit(&self, messages: u32) {
-        self.connection.credit(self.number, messages);
+        self.link.credit(self.number, messages);
     }
 
     fn close(&self) {
         if !self.closed.swap(true, Ordering::AcqRel) {
-            self.connection.close_stream(self.number);
+            self.link.close_stream(self.number);
         }
     }
 }

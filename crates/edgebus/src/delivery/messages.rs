@@ -1,6 +1,6 @@
 //! The messages of a consumer as a stream, and the credit that bounds it.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -21,9 +21,9 @@ const CREDIT_BATCHES: u32 = 4;
 
 /// The messages of a consumer, as they come to one worker.
 ///
-/// A stream of [`Delivered`]. It ends when the bus stops, after an `Err` that says so; a lost
-/// connection and a removed consumer are told the same way, and messages that were waiting then
-/// are dropped, as nothing could be said about them any more.
+/// A stream of [`Delivered`]. It ends when the bus stops, after an `Err` that says so; a removed
+/// consumer is told the same way, and so is a lost connection that is not made again. Messages that
+/// were waiting then are dropped, as nothing could be said about them any more.
 ///
 /// Dropping it gives back what was not taken from it; messages that were taken can still be settled,
 /// and the worker leaves when the last of them is.
@@ -87,8 +87,8 @@ impl Messages {
         std::future::poll_fn(|cx| self.poll(cx)).await
     }
 
-    /// Which of the leases that were held are still good. The others were given to someone else,
-    /// or are done.
+    /// Which of the leases that were held when the stream was opened, or opened again after a lost
+    /// connection, were still good then. The others were given to someone else, or are done.
     pub fn kept(&self) -> &[LeaseToken] {
         &self.kept
     }
@@ -108,6 +108,7 @@ impl Messages {
                 Poll::Ready(Some(WorkerEvent::Deliveries(deliveries))) => {
                     self.waiting.extend(deliveries);
                 }
+                Poll::Ready(Some(WorkerEvent::Resumed(kept))) => self.resume(kept),
                 Poll::Ready(Some(WorkerEvent::Ended(refusal))) => {
                     self.waiting.clear();
                     self.end = End::ToBeTold(refusal);
@@ -131,6 +132,18 @@ impl Messages {
             }
             None => Poll::Pending,
         }
+    }
+
+    /// Forgets what went to others while the connection was away.
+    fn resume(&mut self, kept: Vec<LeaseToken>) {
+        let tokens: HashSet<_> = kept.iter().copied().collect();
+        let before = self.waiting.len();
+        self.waiting
+            .retain(|delivery| tokens.contains(&delivery.token));
+        for _ in self.waiting.len()..before {
+            self.leases.return_credit();
+        }
+        self.kept = kept;
     }
 
     /// Takes nothing more and gives back what was not taken from it.

@@ -47,6 +47,9 @@ pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 pub enum WorkerEvent {
     /// Messages, each with a lease.
     Deliveries(Vec<Delivery>),
+    /// The connection was lost and is back, and these leases were kept. What came before and was
+    /// not handed over is done by others, but for these.
+    Resumed(Vec<LeaseToken>),
     /// Nothing more comes, and here is why. Leases that are held end with it.
     Ended(Refusal),
 }

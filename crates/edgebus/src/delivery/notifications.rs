@@ -26,6 +26,9 @@ pub enum Notification {
     Message(Entry),
     /// So many were missed here, as they came faster than they were read.
     Lagged(u64),
+    /// The connection was lost here and is back. What was published meanwhile, if anything, is
+    /// missing.
+    Interrupted,
 }
 
 /// The notifications of a subscription.
@@ -132,6 +135,11 @@ impl Notifier {
         self.put(Notification::Lagged(missed))
     }
 
+    /// Something may have been missed here, and nobody counted it.
+    pub(crate) fn interrupted(&self) -> Put {
+        self.put(Notification::Interrupted)
+    }
+
     /// Nothing more comes, and why. What waits can still be read.
     pub(crate) fn end(&self, refusal: Option<Refusal>) {
         let mut buffer = self.0.lock();
@@ -166,6 +174,13 @@ impl Buffer {
             }
             Notification::Message(_) => 1,
             Notification::Lagged(missed) => missed,
+            Notification::Interrupted => {
+                // One says as much as several.
+                if !matches!(self.waiting.back(), Some(Notification::Interrupted)) {
+                    self.waiting.push_back(Notification::Interrupted);
+                }
+                return true;
+            }
         };
         // Gaps that follow each other are one, so they need no more room than the messages.
         if let Some(Notification::Lagged(sum)) = self.waiting.back_mut() {

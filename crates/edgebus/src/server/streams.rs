@@ -348,6 +348,8 @@ impl Carrying {
                         worker.sent(count, bytes);
                     }
                 }
+                // Only a client loses its connection to the bus.
+                Some(WorkerEvent::Resumed(_)) => {}
                 Some(WorkerEvent::Ended(refusal)) => break refusal,
                 None => break stopped(),
             }
@@ -365,6 +367,7 @@ impl Carrying {
                     Notification::Message(entry) => entries.push(entry),
                     // Always the last: what comes behind it is taken the next time.
                     Notification::Lagged(count) => missed = count,
+                    Notification::Interrupted => {}
                 }
             }
             for frame in notify_frames(stream, entries, self.frame_bytes) {

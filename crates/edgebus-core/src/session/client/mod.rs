@@ -345,6 +345,11 @@ impl<S, Q, R> ClientSession<S, Q, R> {
             .ok_or_else(|| breach("the server answers a question nobody asked"))
     }
 
+    /// Whether nobody waits for anything but what comes on streams.
+    pub fn is_idle(&self) -> bool {
+        self.sends.is_empty() && self.replies.is_empty() && self.questions.is_empty()
+    }
+
     /// The tag that the next send gets.
     pub fn next_tag(&self) -> u64 {
         self.first_tag + self.sends.len() as u64
@@ -361,7 +366,10 @@ impl<S, Q, R> ClientSession<S, Q, R> {
         Waiting {
             sends: undecided.collect(),
             replies: in_order(self.replies),
-            questions: in_order(self.questions).into_iter().chain(opening).collect(),
+            questions: in_order(self.questions)
+                .into_iter()
+                .chain(opening)
+                .collect(),
             streams,
         }
     }

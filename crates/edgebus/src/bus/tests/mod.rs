@@ -238,6 +238,7 @@ fn drain(events: &mut mpsc::UnboundedReceiver<WorkerEvent>) -> Vec<Delivery> {
     while let Ok(event) = events.try_recv() {
         match event {
             WorkerEvent::Deliveries(deliveries) => all.extend(deliveries),
+            WorkerEvent::Resumed(_) => panic!("no connection to lose"),
             WorkerEvent::Ended(refusal) => panic!("{refusal}"),
         }
     }

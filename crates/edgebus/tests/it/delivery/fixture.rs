@@ -113,7 +113,7 @@ impl Wire {
     }
 
     pub(crate) async fn connect(&self) -> Client {
-        let config = ClientConfig::default().name("till-7");
+        let config = ClientConfig::default().name("till-7").reconnect(false);
         within(Client::connect_with(&self.url, config))
             .await
             .unwrap()

@@ -4,7 +4,7 @@ use edgebus::consumer::{ConsumerConfig, Reply, Settlement};
 use edgebus::{ClientConfig, Code, RequestError, Seq, Subscription};
 
 use super::fixture::{Gate, Wire, ask, listener, name, next, pattern, reply_to, responder};
-use crate::bus::fixture::{eventually, id, within};
+use crate::bus::fixture::{eventually, id, message, within};
 use crate::tcp::fixture::TestServer;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -83,6 +83,8 @@ async fn whoever_waits_hears_that_the_connection_is_lost() {
     });
     eventually(|| gate.begun() == 1).await;
     let held = next(&mut messages).await;
+    // Receipts come in the order of the sends: that of the request has come when this one has.
+    client.send_message(message(99)).await.unwrap();
     wire.cut().await;
     let lost = within(asking).await.unwrap().unwrap_err();
     assert!(matches!(lost, RequestError::Lost { .. }), "{lost:?}");
@@ -107,7 +109,8 @@ async fn whoever_waits_hears_that_the_connection_is_lost() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn server_that_stops_ends_streams_and_gives_back_what_workers_held() {
     let mut server = TestServer::start().await;
-    let client = server.connect(ClientConfig::default()).await;
+    let client = ClientConfig::default().reconnect(false);
+    let client = server.connect(client).await;
     client.send_batch((1..=3).map(ask).collect()).await;
     let mut messages = client.consumer(listener("audit")).await.unwrap();
     let held = next(&mut messages).await;

@@ -439,7 +439,7 @@ async fn bus_that_stops_refuses_each_send(
     server: &TestServer,
     connect: impl AsyncFn(ClientConfig) -> Client,
 ) {
-    let client = connect(ClientConfig::default()).await;
+    let client = connect(ClientConfig::default().reconnect(false)).await;
     new(client.send_message(message(1)).await);
     within(server.bus().shutdown()).await;
     for number in 2..5 {

@@ -32,7 +32,9 @@ async fn cable(to: &ServerUrl) -> (ServerUrl, JoinHandle<()>) {
 async fn lost_connection_makes_sends_unknown_and_the_same_id_tells() {
     let server = TestServer::start().await;
     let (url, cable) = cable(&server.url).await;
-    let client = Client::connect_with(&url, window(100)).await.unwrap();
+    let client = Client::connect_with(&url, window(100).reconnect(false))
+        .await
+        .unwrap();
     assert_eq!(new(client.send_message(message(0)).await), Seq(1));
 
     let hold = server.files().hold(Of::Journal, Call::Sync);
@@ -154,7 +156,8 @@ async fn receipts_that_came_before_a_reset_are_told() {
         stream.write_all(&bytes_of(&receipts)).unwrap();
         // Closed with bytes in it that nobody has read: a reset.
     });
-    let client = within(Client::connect_with(&url, ClientConfig::default()));
+    let config = ClientConfig::default().reconnect(false);
+    let client = within(Client::connect_with(&url, config));
     let client = client.await.unwrap();
     let first = client.try_send(message(0)).unwrap();
     within(sent).await.unwrap();

@@ -92,7 +92,8 @@ async fn stop_under_load_ends_and_every_answer_is_true() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_of_a_poisoned_bus_are_told_the_truth() {
     let mut server = TestServer::start().await;
-    let client = server.connect(ClientConfig::default()).await;
+    let client = ClientConfig::default().reconnect(false);
+    let client = server.connect(client).await;
     assert_eq!(new(client.send_message(message(1)).await), Seq(1));
     let hold = server.files().hold(Of::Journal, Call::Sync);
     let in_flight = client.try_send(message(2)).unwrap();

@@ -1,0 +1,112 @@
+//! How a client is set up, and why it may not come to be.
+
+use std::time::Duration;
+
+use edgebus_core::Refusal;
+
+/// How a client is set up.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ClientConfig {
+    /// The name it gives itself; it becomes the source of messages that have none.
+    pub name: String,
+    /// Most requests that may be undecided, at least 1; further sends wait.
+    pub window: usize,
+    /// Most bytes of requests that may be undecided; further sends wait. One request always may.
+    pub window_bytes: usize,
+    /// How long connecting to one server may take, with the handshake.
+    pub connect_timeout: Duration,
+    /// Largest frame taken from the server, in bytes; raised to what the server itself takes.
+    pub frame_bytes_max: usize,
+    /// Whether a connection that is lost is made again. If not, everyone who waits is told at once,
+    /// and the client is of no more use.
+    pub reconnect: bool,
+    /// How long what is undecided waits for a server that is away. `None`: for ever.
+    pub give_up_after: Option<Duration>,
+    /// How long a server may say nothing before it is asked for a sign of life; one that says
+    /// nothing for three times that is taken for lost. At least 10 ms.
+    pub heartbeat: Duration,
+}
+
+impl Default for ClientConfig {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            window: 1024,
+            window_bytes: 64 * 1024 * 1024,
+            connect_timeout: Duration::from_secs(5),
+            frame_bytes_max: 2 * edgebus_core::wire::FRAME_BYTES_MAX,
+            reconnect: true,
+            give_up_after: Some(Duration::from_secs(30)),
+            heartbeat: Duration::from_secs(5),
+        }
+    }
+}
+
+impl ClientConfig {
+    /// Sets the name the client gives itself.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Sets how many requests may be undecided; at least 1.
+    #[must_use]
+    pub fn window(mut self, requests: usize) -> Self {
+        self.window = requests.max(1);
+        self
+    }
+
+    /// Sets how many bytes of requests may be undecided.
+    #[must_use]
+    pub fn window_bytes(mut self, bytes: usize) -> Self {
+        self.window_bytes = bytes;
+        self
+    }
+
+    /// Sets how long connecting to one server may take.
+    #[must_use]
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// Sets whether a connection that is lost is made again.
+    #[must_use]
+    pub fn reconnect(mut self, reconnect: bool) -> Self {
+        self.reconnect = reconnect;
+        self
+    }
+
+    /// Sets how long what is undecided waits for a server that is away; `None` for ever.
+    #[must_use]
+    pub fn give_up_after(mut self, after: Option<Duration>) -> Self {
+        self.give_up_after = after;
+        self
+    }
+
+    /// Sets how long a server may say nothing before it is asked for a sign of life.
+    #[must_use]
+    pub fn heartbeat(mut self, every: Duration) -> Self {
+        self.heartbeat = every;
+        self
+    }
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The server cannot be reached.
+    #[error("cannot connect to {url}: {reason}")]
+    Unreachable {
+        /// Where.
+        url: String,
+        /// What went wrong.
+        reason: String,
+    },
+    /// The server was reached and said no, or what was asked for makes no sense.
+    #[error("the server refused the connection: {0}")]
+    Refused(Refusal),
+}

@@ -1,0 +1,237 @@
+//! The way to a server, and back to one that went away.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::Arc;
+use std::time::Duration;
+
+use edgebus_core::{Code, Refusal};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use super::config::{ClientConfig, ConnectError};
+use super::connection::{Attached, Connected};
+use super::link::Shared;
+use crate::transport::{ServerUrl, over_tcp};
+
+/// How often what waits for a server is looked at while there is none.
+const LOOK_MAX: Duration = Duration::from_millis(250);
+const LOOK_MIN: Duration = Duration::from_millis(5);
+
+/// The servers of a client, in the order in which they are tried.
+#[derive(Clone, Debug)]
+pub(super) struct Dialer {
+    pub(super) servers: Vec<ServerUrl>,
+    pub(super) config: ClientConfig,
+}
+
+impl Dialer {
+    /// Connects to the first server that is there.
+    ///
+    /// # Errors
+    /// [`ConnectError`]: none is. A refusal only when none of the others can be reached either.
+    pub(super) async fn connect(&self) -> Result<Connected, ConnectError> {
+        let mut failed: Option<ConnectError> = None;
+        for server in &self.servers {
+            match self.connect_to(server).await {
+                Ok(connected) => return Ok(connected),
+                Err(error) => failed = Some(join(failed, error)),
+            }
+        }
+        Err(failed.unwrap_or_else(|| {
+            let none = "name at least one server";
+            ConnectError::Refused(Refusal::new(Code::BadConfig, none))
+        }))
+    }
+
+    async fn connect_to(&self, server: &ServerUrl) -> Result<Connected, ConnectError> {
+        let unreachable = |reason: String| ConnectError::Unreachable {
+            url: server.to_string(),
+            reason,
+        };
+        let connect = async {
+            let stream = TcpStream::connect(server.authority())
+                .await
+                .map_err(|e| unreachable(e.to_string()))?;
+            let halves = over_tcp(stream, self.config.frame_bytes_max);
+            let (reader, writer) = halves.map_err(|e| unreachable(e.to_string()))?;
+            let opened = Connected::open(server.to_string(), reader, writer, &self.config.name);
+            opened.await.map_err(|refusal| match refusal.code {
+                Code::Disconnected => unreachable(refusal.message),
+                _ => ConnectError::Refused(refusal),
+            })
+        };
+        let timeout = self.config.connect_timeout;
+        let connected = tokio::time::timeout(timeout, connect).await;
+        connected.unwrap_or_else(|_| {
+            let seconds = timeout.as_secs_f32();
+            Err(unreachable(format!("no answer within {seconds} s")))
+        })
+    }
+}
+
+/// What two servers said comes to: a server that may be there later counts for more than one that
+/// never will.
+fn join(first: Option<ConnectError>, next: ConnectError) -> ConnectError {
+    match (first, next) {
+        (
+            Some(ConnectError::Unreachable { url, reason }),
+            ConnectError::Unreachable {
+                url: other,
+                reason: why,
+            },
+        ) => ConnectError::Unreachable {
+            url: format!("{url}, {other}"),
+            reason: format!("{reason}; {why}"),
+        },
+        (Some(first), next) if is_final(&next) => first,
+        (_, next) => next,
+    }
+}
+
+/// Whether asking this server again leads to nothing.
+fn is_final(error: &ConnectError) -> bool {
+    // What cannot be understood may be another program on the port, for a while.
+    let transient = [
+        Code::FrameTooLarge,
+        Code::UnknownFrame,
+        Code::UnexpectedFrame,
+    ];
+    match error {
+        ConnectError::Refused(refusal) => {
+            !refusal.code.is_retryable() && !transient.contains(&refusal.code)
+        }
+        _ => false,
+    }
+}
+
+/// Keeps a client connected until it is closed.
+pub(super) async fn keep_connected(
+    mut attached: Option<Attached>,
+    shared: Arc<Shared>,
+    dialer: Dialer,
+) {
+    let mut backoff = Backoff::default();
+    let heartbeat = dialer.config.heartbeat.max(Duration::from_millis(10));
+    loop {
+        let found = match attached.take() {
+            Some(attached) => attached,
+            None => match find(&shared, &dialer, &mut backoff).await {
+                Some(connected) => connected.attach(&shared),
+                None => return,
+            },
+        };
+        let since = Instant::now();
+        let reason = found.carry(&shared, heartbeat).await;
+        if shared.is_closed() {
+            return;
+        }
+        if !dialer.config.reconnect || dialer.servers.is_empty() {
+            return shared.close(&reason);
+        }
+        shared.lost(&reason);
+        backoff.lasted(since.elapsed());
+    }
+}
+
+/// Looks for a server for as long as it takes; `None` when there will be no connection any more.
+async fn find(shared: &Shared, dialer: &Dialer, backoff: &mut Backoff) -> Option<Connected> {
+    let search = async {
+        let mut after = None;
+        loop {
+            backoff.wait(after.take()).await;
+            match dialer.connect().await {
+                Ok(connected) => return Ok(connected),
+                Err(ConnectError::Refused(refusal)) => {
+                    after = refusal.retry_after_ms.map(Duration::from_millis);
+                    let error = ConnectError::Refused(refusal);
+                    if is_final(&error) {
+                        return Err(error);
+                    }
+                }
+                Err(_) => {}
+            }
+        }
+    };
+    let look = dialer.config.give_up_after.unwrap_or(LOOK_MAX) / 8;
+    let give_up = async {
+        loop {
+            tokio::time::sleep(look.clamp(LOOK_MIN, LOOK_MAX)).await;
+            shared.give_up();
+        }
+    };
+    tokio::select! {
+        found = search => match found {
+            Ok(connected) => Some(connected),
+            Err(ConnectError::Refused(refusal)) => {
+                shared.close(&refusal);
+                None
+            }
+            Err(_) => None,
+        },
+        () = give_up => None,
+        () = shared.closing.notified() => None,
+    }
+}
+
+/// How long to wait between tries: longer each time up to a limit, and never the same for two
+/// clients that were cut off together.
+#[derive(Clone, Copy, Debug)]
+struct Backoff {
+    next: Duration,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self { next: Self::FIRST }
+    }
+}
+
+impl Backoff {
+    const FIRST: Duration = Duration::from_millis(25);
+    /// A server that comes back keeps a worker's leases for 5 s: it must be found before.
+    const LONGEST: Duration = Duration::from_secs(2);
+    /// A connection that lasted so long was a good one.
+    const LASTING: Duration = Duration::from_secs(10);
+
+    /// A connection was lost after so long.
+    fn lasted(&mut self, lasted: Duration) {
+        if lasted >= Self::LASTING {
+            self.next = Self::FIRST;
+        }
+    }
+
+    /// Waits for the next try, and at least as long as a server has said.
+    async fn wait(&mut self, at_least: Option<Duration>) {
+        let wait = self.next;
+        self.next = (wait * 2).min(Self::LONGEST);
+        // A hasher of std is seeded by chance.
+        let chance = RandomState::new().build_hasher().finish() % 256;
+        let wait = wait * (256 + chance as u32) / 512;
+        tokio::time::sleep(wait.max(at_least.unwrap_or_default())).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn waits_grow_up_to_a_limit_and_begin_anew_after_a_good_connection() {
+        let mut backoff = Backoff::default();
+        let mut waits = Vec::new();
+        for _ in 0..12 {
+            let before = Instant::now();
+            backoff.wait(None).await;
+            waits.push(before.elapsed());
+        }
+        assert!(waits[0] <= Backoff::FIRST);
+        assert!(waits[11] >= Backoff::LONGEST / 2 && waits[11] <= Backoff::LONGEST);
+        backoff.lasted(Backoff::LASTING / 2);
+        assert!(backoff.next > Backoff::FIRST, "a short one changes nothing");
+        backoff.lasted(Backoff::LASTING);
+        assert_eq!(backoff.next, Backoff::FIRST);
+        let before = Instant::now();
+        backoff.wait(Some(Duration::from_secs(7))).await;
+        assert!(before.elapsed() >= Duration::from_secs(7));
+    }
+}

@@ -1,0 +1,212 @@
+//! What a server says, and what becomes of it.
+
+use edgebus_core::admin::Delivery;
+use edgebus_core::consumer::{LeaseToken, Settlement};
+use edgebus_core::wire::Frame;
+use edgebus_core::{Code, Entry, Refusal};
+
+use super::{Event, Phase, State};
+use crate::client::pending::Told;
+use crate::client::streams::left;
+use crate::client::telling::Telling;
+use crate::client::undecided::{Asked, Awaited, Parked, Said};
+
+impl State {
+    /// Takes frames that came on a connection. Says whether there is something to be written.
+    ///
+    /// # Errors
+    /// The connection is to be ended, and why.
+    pub(in crate::client) fn on_frames(
+        &mut self,
+        connection: u64,
+        frames: &mut Vec<Frame>,
+        told: &mut Vec<Telling>,
+    ) -> Result<bool, Refusal> {
+        let mut events = Vec::new();
+        let mut ended = Ok(());
+        if let Phase::Up(session) = &mut self.phase
+            && connection == self.connection
+        {
+            ended = frames.drain(..).try_for_each(|frame| {
+                session.on_frame(frame, |event| match event {
+                    // Apart from the others, as they are many.
+                    Event::Sent(sent, Ok(stored)) => told.push(Telling::Sent(sent, Ok(stored))),
+                    event => events.push(event),
+                })
+            });
+        }
+        let mut filled = false;
+        for event in events {
+            filled |= self.on_event(event, told, &mut ended);
+        }
+        ended.map(|()| filled)
+    }
+
+    fn on_event(
+        &mut self,
+        event: Event,
+        told: &mut Vec<Telling>,
+        ended: &mut Result<(), Refusal>,
+    ) -> bool {
+        match event {
+            Event::Sent(mut sent, Err(refusal)) if self.is_loss(&refusal) => {
+                sent.left |= refusal.code == Code::Unknown;
+                self.returned.push(Parked::Send(sent));
+                end_with(ended, refusal);
+            }
+            Event::Sent(sent, outcome) => told.push(Telling::Sent(sent, outcome)),
+            Event::Answered(awaited, Err(refusal)) if self.is_loss(&refusal) => {
+                self.returned_request(awaited);
+                end_with(ended, refusal);
+            }
+            Event::Answered(awaited, answer) => told.push(Telling::Reply(awaited, answer)),
+            Event::StreamOpened {
+                waiter: Asked::Stream(own),
+                kept,
+                ..
+            } => return self.opened(own, kept, told),
+            Event::Deliveries { stream, deliveries } => return self.deliver(stream, deliveries),
+            Event::Notifications { stream, entries } => self.notify(stream, entries, 0),
+            Event::Lagged { stream, missed } => self.notify(stream, Vec::new(), missed),
+            Event::Closed { stream, refusal } => self.closed(stream, refusal, told),
+            Event::Reply(frame) => {
+                self.outgoing.push(frame);
+                return true;
+            }
+            Event::Page(Asked::One(asking), page) => {
+                told.push(Telling::One(asking, Told::Page(page)))
+            }
+            Event::Stats(Asked::One(asking), stats) => {
+                told.push(Telling::One(asking, Told::Stats(stats)));
+            }
+            Event::Published(Asked::One(asking), reached) => {
+                told.push(Telling::One(asking, Told::Published(reached)));
+            }
+            Event::Managed(Asked::One(asking), managed) => {
+                told.push(Telling::One(asking, Told::Managed(managed)));
+            }
+            Event::Settled(Asked::Settle { items, .. }, errors) => {
+                told.push(Telling::Settled(items, errors));
+            }
+            Event::Refused(Asked::Stream(own), refusal) => self.refused_stream(own, refusal, told),
+            Event::Refused(Asked::Settle { stream, items }, refusal) if self.is_loss(&refusal) => {
+                self.say_again(stream, items, told);
+                end_with(ended, refusal);
+            }
+            Event::Refused(Asked::Settle { items, .. }, refusal) => {
+                told.extend(
+                    items
+                        .into_iter()
+                        .map(|said| Telling::Said(said, refusal.clone())),
+                );
+            }
+            Event::Refused(Asked::One(asking), refusal) => {
+                told.push(Telling::Refused(asking, refusal));
+            }
+            _ => {}
+        }
+        false
+    }
+
+    /// Whether a refusal says no more than that this connection is of no use.
+    fn is_loss(&self, refusal: &Refusal) -> bool {
+        let ends = [Code::ShuttingDown, Code::Poisoned, Code::Unknown];
+        self.reconnect && ends.contains(&refusal.code)
+    }
+
+    /// A request that is to be asked again, with its send if that came back as well.
+    fn returned_request(&mut self, awaited: Awaited) {
+        let ordinal = awaited.ordinal;
+        let sent = self.returned.iter().rposition(|p| p.ordinal() == ordinal);
+        let parked = match sent.map(|at| self.returned.swap_remove(at)) {
+            Some(Parked::Send(sent)) => Parked::Request(sent, awaited),
+            _ => Parked::Awaited(awaited),
+        };
+        self.returned.push(parked);
+    }
+
+    fn opened(&mut self, own: u64, kept: Vec<LeaseToken>, told: &mut Vec<Telling>) -> bool {
+        let Some((first, to_say)) = self.streams.opened(own, &kept) else {
+            // The application has left meanwhile, and has said so.
+            return false;
+        };
+        told.extend(first.map(|waiter| Telling::Opened(waiter, kept)));
+        let Some(number) = self.streams.open_number(own) else {
+            return false;
+        };
+        for said in to_say.parked {
+            self.outgoing.settle(number, own, said);
+        }
+        if to_say.credit > 0 {
+            self.outgoing.credit(number, to_say.credit);
+        }
+        if to_say.leave {
+            self.close_stream(own);
+        }
+        true
+    }
+
+    /// Messages came; says whether there is something to be written about them.
+    fn deliver(&mut self, number: u64, deliveries: Vec<Delivery>) -> bool {
+        let Some(own) = self.streams.own(number) else {
+            return false;
+        };
+        // What nobody takes any more is given back.
+        let back = self.streams.deliver(own, deliveries);
+        let any = !back.is_empty();
+        for delivery in back {
+            let said = Said::new(delivery.token, Settlement::Release, None);
+            self.outgoing.settle(number, own, said);
+        }
+        any
+    }
+
+    fn notify(&self, number: u64, entries: Vec<Entry>, missed: u64) {
+        if let Some(own) = self.streams.own(number) {
+            self.streams.notify(own, entries, missed);
+        }
+    }
+
+    /// The server has ended a stream.
+    fn closed(&mut self, number: u64, why: Option<Refusal>, told: &mut Vec<Telling>) {
+        let Some(own) = self.streams.own(number) else {
+            return;
+        };
+        match why {
+            Some(refusal) if self.reconnect && refusal.code.is_retryable() => {
+                self.streams.interrupt(own);
+            }
+            why => self.end_stream(own, why, told),
+        }
+    }
+
+    /// The server does not open a stream.
+    fn refused_stream(&mut self, own: u64, refusal: Refusal, told: &mut Vec<Telling>) {
+        if self.reconnect && refusal.code.is_retryable() && self.streams.was_open(own) {
+            return self.streams.interrupt(own);
+        }
+        self.end_stream(own, Some(refusal), told);
+    }
+
+    fn end_stream(&mut self, own: u64, why: Option<Refusal>, told: &mut Vec<Telling>) {
+        let Some(stream) = self.streams.end(own, why.as_ref()) else {
+            return;
+        };
+        let why = why.unwrap_or_else(left);
+        let (first, parked) = stream.into_waiting();
+        told.extend(first.map(|waiter| Telling::NotOpened(waiter, why.clone())));
+        told.extend(
+            parked
+                .into_iter()
+                .map(|said| Telling::Said(said, why.clone())),
+        );
+    }
+}
+
+/// A connection that does not end by itself is to be ended. One that is shutting down does, and
+/// has answers for others before that.
+fn end_with(ended: &mut Result<(), Refusal>, refusal: Refusal) {
+    if refusal.code != Code::ShuttingDown && ended.is_ok() {
+        *ended = Err(refusal);
+    }
+}

@@ -1,0 +1,397 @@
+//! The streams an application has open, over all the connections that carry them.
+//!
+//! Invariant: credit that a server may use, messages that an application holds and credit that is
+//! still to be told add up to what the stream was opened with, whatever connections come and go.
+
+use std::collections::{BTreeMap, HashMap};
+
+use ahash::AHashSet;
+use edgebus_core::admin::Delivery;
+use edgebus_core::consumer::{LeaseToken, Settlement};
+use edgebus_core::stream::{HELD_MAX, Open};
+use edgebus_core::{Code, Entry, Refusal};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::pending::OpenWaiter;
+use super::undecided::{Patience, Said, not_sent};
+use crate::delivery::{Notifier, WorkerEvent};
+
+/// By the client's own numbers, which outlive connections.
+#[derive(Debug, Default)]
+pub(super) struct Streams {
+    last: u64,
+    streams: BTreeMap<u64, Stream>,
+    /// The client's numbers by those on this connection.
+    here: HashMap<u64, u64>,
+}
+
+/// Where what comes on a stream is wanted.
+#[derive(Debug)]
+pub(super) enum StreamEnd {
+    Worker(mpsc::UnboundedSender<WorkerEvent>),
+    Subscriber(Notifier),
+}
+
+#[derive(Debug)]
+pub(super) struct Stream {
+    open: Open,
+    end: StreamEnd,
+    /// Its number on this connection, from when it is asked for.
+    number: Option<u64>,
+    /// The server has opened it on this connection.
+    is_open: bool,
+    /// Whoever waits for it to be opened for the first time.
+    first: Option<OpenWaiter>,
+    /// Since when that has been waiting for a connection.
+    since: Option<Instant>,
+    /// How many messages the server may send, as far as it was told.
+    told: u32,
+    /// What it was not told of.
+    untold: u32,
+    /// Leases that are not settled.
+    held: AHashSet<LeaseToken>,
+    /// What is to be said once it is open.
+    parked: Vec<Said>,
+    /// The application has left; it is only kept to say what is parked.
+    leaving: bool,
+    /// The next connection leads to a store that does not know it.
+    elsewhere: bool,
+    /// Leases of another store may still be around.
+    moved: bool,
+}
+
+/// What a stream that is open has to say at once.
+pub(super) struct ToSay {
+    pub(super) parked: Vec<Said>,
+    pub(super) credit: u32,
+    pub(super) leave: bool,
+}
+
+impl Streams {
+    /// A stream that is to be opened.
+    pub(super) fn add(
+        &mut self,
+        open: Open,
+        end: StreamEnd,
+        first: OpenWaiter,
+        since: Option<Instant>,
+    ) -> u64 {
+        self.last += 1;
+        let told = match &open {
+            Open::Consume(consume) => consume.credit,
+            _ => 0,
+        };
+        let held = match &open {
+            Open::Consume(consume) => consume.held.iter().copied().collect(),
+            _ => AHashSet::default(),
+        };
+        let stream = Stream {
+            open,
+            end,
+            number: None,
+            is_open: false,
+            first: Some(first),
+            since,
+            told,
+            untold: 0,
+            held,
+            parked: Vec::new(),
+            leaving: false,
+            elsewhere: false,
+            moved: false,
+        };
+        self.streams.insert(self.last, stream);
+        self.last
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.streams.len()
+    }
+
+    /// Those that are to be asked for on this connection, with what to ask.
+    pub(super) fn unopened(&mut self) -> Vec<(u64, Open)> {
+        let closed = self.streams.iter_mut().filter(|(_, s)| s.number.is_none());
+        closed.map(|(own, s)| (*own, s.open_as())).collect()
+    }
+
+    /// A stream was asked for under this number.
+    pub(super) fn asked(&mut self, own: u64, number: u64) {
+        self.here.insert(number, own);
+        if let Some(stream) = self.streams.get_mut(&own) {
+            stream.number = Some(number);
+        }
+    }
+
+    /// The client's number of a stream of this connection.
+    pub(super) fn own(&self, number: u64) -> Option<u64> {
+        self.here.get(&number).copied()
+    }
+
+    /// The number on this connection of a stream that is open.
+    pub(super) fn open_number(&self, own: u64) -> Option<u64> {
+        let stream = self.streams.get(&own)?;
+        stream.number.filter(|_| stream.is_open)
+    }
+
+    /// The server has opened it, and these leases were kept. Whoever waited for that is handed out.
+    pub(super) fn opened(
+        &mut self,
+        own: u64,
+        kept: &[LeaseToken],
+    ) -> Option<(Option<OpenWaiter>, ToSay)> {
+        let stream = self.streams.get_mut(&own)?;
+        stream.is_open = true;
+        stream.elsewhere = false;
+        let first = stream.first.take();
+        if first.is_none() {
+            stream.resume(kept);
+        }
+        let to_say = ToSay {
+            parked: std::mem::take(&mut stream.parked),
+            credit: std::mem::take(&mut stream.untold),
+            leave: stream.leaving,
+        };
+        stream.told = stream.told.saturating_add(to_say.credit);
+        Some((first, to_say))
+    }
+
+    /// Messages came. Hands them back when nobody takes them any more.
+    pub(super) fn deliver(&mut self, own: u64, deliveries: Vec<Delivery>) -> Vec<Delivery> {
+        let Some(stream) = self.streams.get_mut(&own) else {
+            return deliveries;
+        };
+        stream.told = stream.told.saturating_sub(deliveries.len() as u32);
+        let StreamEnd::Worker(worker) = &stream.end else {
+            return Vec::new();
+        };
+        stream.held.extend(deliveries.iter().map(|d| d.token));
+        match worker.send(WorkerEvent::Deliveries(deliveries)) {
+            Err(mpsc::error::SendError(WorkerEvent::Deliveries(deliveries))) => deliveries,
+            _ => Vec::new(),
+        }
+    }
+
+    /// Notifications came, or were missed.
+    pub(super) fn notify(&self, own: u64, entries: Vec<Entry>, missed: u64) {
+        let Some(StreamEnd::Subscriber(notifier)) = self.streams.get(&own).map(|s| &s.end) else {
+            return;
+        };
+        for entry in entries {
+            notifier.notify(entry);
+        }
+        if missed > 0 {
+            notifier.lagged(missed);
+        }
+    }
+
+    /// Something is said about a message. Hands it back when it can be said on this connection,
+    /// under the number that comes with it.
+    ///
+    /// # Errors
+    /// The stream has ended.
+    pub(super) fn settle(&mut self, own: u64, said: Said) -> Result<Option<(u64, Said)>, Said> {
+        let Some(stream) = self.streams.get_mut(&own) else {
+            return Err(said);
+        };
+        let held = match said.settlement {
+            Settlement::Extend => stream.held.contains(&said.token),
+            _ => stream.held.remove(&said.token),
+        };
+        // A lease of another store may look like one of this store, and settle the wrong message.
+        if stream.moved && !held {
+            return Err(said);
+        }
+        match stream.number.filter(|_| stream.is_open) {
+            Some(number) => Ok(Some((number, said))),
+            None => {
+                stream.parked.push(said);
+                Ok(None)
+            }
+        }
+    }
+
+    /// What was said and not answered is said again on the next connection.
+    pub(super) fn say_again(&mut self, own: u64, items: Vec<Said>) -> Result<(), Vec<Said>> {
+        let Some(stream) = self.streams.get_mut(&own) else {
+            return Err(items);
+        };
+        let again = |mut said: Said| {
+            said.again = true;
+            said
+        };
+        stream.parked.extend(items.into_iter().map(again));
+        Ok(())
+    }
+
+    /// So many more messages may come; under which number the server can be told now.
+    pub(super) fn credit(&mut self, own: u64, messages: u32) -> Option<u64> {
+        let stream = self.streams.get_mut(&own)?;
+        match stream.number.filter(|_| stream.is_open) {
+            Some(number) => {
+                stream.told = stream.told.saturating_add(messages);
+                Some(number)
+            }
+            None => {
+                stream.untold = stream.untold.saturating_add(messages);
+                None
+            }
+        }
+    }
+
+    /// The application leaves; the number to close on this connection. What is parked is said
+    /// first, if it is to be open at all.
+    pub(super) fn leave(&mut self, own: u64) -> Option<u64> {
+        let stream = self.streams.get_mut(&own)?;
+        if !stream.is_open && !stream.parked.is_empty() {
+            stream.leaving = true;
+            return None;
+        }
+        self.remove(own)?.number
+    }
+
+    /// It has ended for good.
+    pub(super) fn end(&mut self, own: u64, why: Option<&Refusal>) -> Option<Stream> {
+        let mut stream = self.remove(own)?;
+        stream.tell_end(why.cloned());
+        Some(stream)
+    }
+
+    /// Whether the application has had it open.
+    pub(super) fn was_open(&self, own: u64) -> bool {
+        let stream = self.streams.get(&own);
+        stream.is_some_and(|stream| stream.first.is_none())
+    }
+
+    /// The server ended it on this connection; it is to be opened again.
+    pub(super) fn interrupt(&mut self, own: u64) {
+        if let Some(stream) = self.streams.get_mut(&own) {
+            stream.lose(Instant::now());
+        }
+    }
+
+    fn remove(&mut self, own: u64) -> Option<Stream> {
+        // Its number stays known as long as the connection: something may still come.
+        self.streams.remove(&own)
+    }
+
+    /// The connection is lost.
+    pub(super) fn lost(&mut self, now: Instant) {
+        self.here.clear();
+        self.streams
+            .values_mut()
+            .for_each(|stream| stream.lose(now));
+    }
+
+    /// The next connection leads to another store: nothing that is held counts there.
+    pub(super) fn forget_leases(&mut self) -> Vec<Said> {
+        let mut parked = Vec::new();
+        for stream in self.streams.values_mut() {
+            stream.held.clear();
+            (stream.elsewhere, stream.moved) = (true, true);
+            parked.append(&mut stream.parked);
+            if let Open::Consume(consume) = &mut stream.open {
+                consume.held.clear();
+            }
+        }
+        self.streams.retain(|_, stream| !stream.leaving);
+        parked
+    }
+
+    /// Streams that were to be opened for the first time and have waited too long.
+    pub(super) fn give_up(&mut self, patience: &Patience) -> Vec<OpenWaiter> {
+        let over = |stream: &Stream| {
+            stream.number.is_none() && stream.first.is_some() && patience.is_over(stream.since)
+        };
+        let mut waiters = Vec::new();
+        self.streams.retain(|_, stream| {
+            let over = over(stream);
+            if over {
+                waiters.extend(stream.first.take());
+            }
+            !over
+        });
+        waiters
+    }
+
+    /// Nothing more comes on any stream. What was to be said is handed out.
+    pub(super) fn end_all(&mut self, why: &Refusal) -> (Vec<OpenWaiter>, Vec<Said>) {
+        let (mut waiters, mut parked) = (Vec::new(), Vec::new());
+        for (_, mut stream) in std::mem::take(&mut self.streams) {
+            waiters.extend(stream.first.take());
+            parked.append(&mut stream.parked);
+            stream.tell_end(Some(why.clone()));
+        }
+        self.here.clear();
+        (waiters, parked)
+    }
+
+    /// Nothing more comes, but what is held can still be settled.
+    pub(super) fn drain(&mut self, why: &Refusal) {
+        for stream in self.streams.values_mut() {
+            stream.tell_end(Some(why.clone()));
+        }
+    }
+}
+
+impl Stream {
+    /// What to ask for now.
+    fn open_as(&mut self) -> Open {
+        let Open::Consume(consume) = &mut self.open else {
+            return self.open.clone();
+        };
+        self.told = self.told.saturating_add(std::mem::take(&mut self.untold));
+        let mut consume = consume.clone();
+        consume.credit = self.told;
+        if self.first.is_none() {
+            consume.held = self.held.iter().copied().take(HELD_MAX).collect();
+            // It was there, so it is to be there: an operator who has removed the consumer since
+            // did not mean it to begin anew. Another store has never seen it.
+            consume.config = consume.config.filter(|_| self.elsewhere);
+        }
+        Open::Consume(consume)
+    }
+
+    /// It is open again.
+    fn resume(&mut self, kept: &[LeaseToken]) {
+        match &self.end {
+            StreamEnd::Worker(worker) => {
+                // Whoever took it may have gone.
+                let _ = worker.send(WorkerEvent::Resumed(kept.to_vec()));
+            }
+            StreamEnd::Subscriber(notifier) => {
+                notifier.interrupted();
+            }
+        }
+    }
+
+    fn lose(&mut self, now: Instant) {
+        self.number = None;
+        self.is_open = false;
+        self.since.get_or_insert(now);
+    }
+
+    pub(super) fn tell_end(&mut self, why: Option<Refusal>) {
+        match (&self.end, why) {
+            (StreamEnd::Worker(worker), Some(why)) => drop(worker.send(WorkerEvent::Ended(why))),
+            (StreamEnd::Worker(_), None) => {}
+            (StreamEnd::Subscriber(notifier), why) => notifier.end(why),
+        }
+    }
+
+    /// Whoever waits for it, and what was to be said on it.
+    pub(super) fn into_waiting(self) -> (Option<OpenWaiter>, Vec<Said>) {
+        (self.first, self.parked)
+    }
+}
+
+/// Why nothing can be said about a message any more.
+pub(super) fn left() -> Refusal {
+    let left = "the worker that held the lease has left";
+    Refusal::new(Code::StaleLease, left)
+}
+
+/// Why a stream was not opened.
+pub(super) fn not_opened(reason: &Refusal) -> Refusal {
+    not_sent(reason)
+}
