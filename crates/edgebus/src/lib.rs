@@ -6,6 +6,7 @@
 //! In reading order:
 //! - [`files`], [`clock`]: the outside world behind two small traits
 //! - [`store`]: what is on disk: journal, tables, and the way from one to the other
+//! - [`spool`]: a client's requests on its own disk, until a server has them
 //! - [`bus`]: the engine that writes, and the lanes that lead to it
 //! - [`transport`]: frames over TCP or in memory
 //! - [`delivery`]: what an application holds while it works on messages
@@ -16,6 +17,8 @@ pub mod files;
 pub mod clock;
 
 pub mod store;
+
+pub mod spool;
 
 pub mod bus;
 
@@ -47,5 +50,6 @@ pub use edgebus_core::{
 pub use error::SendError;
 pub use ids::new_request_id;
 pub use server::{ServeError, Server, ServerConfig, ServerHandle};
+pub use spool::{Spool, SpoolConfig};
 pub use store::{RequestStore, StoreConfig, StoreError, StoreReader};
 pub use transport::ServerUrl;

@@ -49,15 +49,31 @@ const RULES: &[Rule] = &[
             "crate::server",
             "crate::bus",
             "crate::delivery",
+            "crate::spool",
         ],
         reason: "the store is opened without a network and by tools that run no engine",
         remedy: "let the engine in bus/ translate, or move the shared type to edgebus-core",
+    },
+    Rule {
+        area: "crates/edgebus/src/spool",
+        except: &[],
+        forbidden: &[
+            "crate::transport",
+            "crate::client",
+            "crate::server",
+            "crate::bus",
+            "crate::delivery",
+            "tokio",
+        ],
+        reason: "the spool is opened without a network, a runtime or an engine: by tools too",
+        remedy: "let client/ drive the spool, or move the shared type to edgebus-core",
     },
     Rule {
         area: "crates/edgebus/src/transport",
         except: &[],
         forbidden: &[
             "crate::store",
+            "crate::spool",
             "crate::bus",
             "crate::client",
             "crate::server",
@@ -71,6 +87,7 @@ const RULES: &[Rule] = &[
         except: &[],
         forbidden: &[
             "crate::store",
+            "crate::spool",
             "crate::bus",
             "crate::transport",
             "crate::client",
@@ -89,7 +106,12 @@ const RULES: &[Rule] = &[
     Rule {
         area: "crates/edgebus/src/bus",
         except: &[],
-        forbidden: &["crate::transport", "crate::client", "crate::server"],
+        forbidden: &[
+            "crate::transport",
+            "crate::client",
+            "crate::server",
+            "crate::spool",
+        ],
         reason: "the engine serves embedded users and the simulator, where there is no connection",
         remedy: "let server/ call the engine, or move the shared type to edgebus-core",
     },

@@ -70,7 +70,7 @@ impl Files for Process {
 
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
         match mode {
-            OpenMode::Existing => self.reads()?,
+            OpenMode::Read | OpenMode::Existing => self.reads()?,
             _ => self.changes()?,
         }
         Ok(Arc::new(ProcessFile {

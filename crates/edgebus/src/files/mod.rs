@@ -16,6 +16,8 @@ pub use real::RealFiles;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OpenMode {
+    /// For reading only; it must exist.
+    Read,
     /// For reading and writing; it must exist.
     Existing,
     /// For reading and writing; it is created empty, or emptied if it exists.
@@ -44,7 +46,8 @@ pub trait Files: Debug + Send + Sync + 'static {
     /// Opens a file.
     ///
     /// # Errors
-    /// What the operating system says; `NotFound` for a missing file with [`OpenMode::Existing`].
+    /// What the operating system says; `NotFound` for a missing file with [`OpenMode::Existing`] or
+    /// [`OpenMode::Read`].
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>>;
 
     /// Renames a file within one folder, replacing what has the new name.

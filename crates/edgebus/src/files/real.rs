@@ -31,9 +31,9 @@ impl Files for RealFiles {
 
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
         let mut options = OpenOptions::new();
-        options.read(true).write(true);
+        options.read(true).write(mode != OpenMode::Read);
         match mode {
-            OpenMode::Existing => {}
+            OpenMode::Read | OpenMode::Existing => {}
             OpenMode::Truncate => {
                 options.create(true).truncate(true);
             }

@@ -135,7 +135,8 @@ impl Consumers {
     /// Takes in an operation that is on disk.
     pub(super) fn apply(&mut self, op: Op, changes: &mut Vec<Change>) {
         match op {
-            Op::Append(_) => {}
+            // A mark is refused where a store's journal is read, and never made here.
+            Op::Append(_) | Op::Mark(_) => {}
             Op::Consumer { name, op } => self.apply_consumer(name, &op, changes),
             Op::DeadLetter { number, letter } => {
                 let seq = Seq(letter.seq);

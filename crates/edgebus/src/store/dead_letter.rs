@@ -60,7 +60,7 @@ pub struct NewLetter<'a> {
 
 /// What becomes of a dead letter.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Fate {
+pub(crate) enum Fate {
     /// It waits for someone.
     Dead,
     /// Its consumer gets it again.
@@ -95,7 +95,7 @@ impl DeadLetter {
     }
 
     /// With texts and attempts cut to what is kept.
-    pub(super) fn bounded(mut self) -> Self {
+    pub(crate) fn bounded(mut self) -> Self {
         cut(&mut self.reason);
         let mut bytes = 0;
         let mut kept = self.attempts.len();

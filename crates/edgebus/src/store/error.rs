@@ -18,6 +18,16 @@ pub enum StoreError {
         /// The folder.
         path: PathBuf,
     },
+    /// The folder holds something else; nothing was touched.
+    #[error("{} holds {found}, not {wanted}: name another folder", path.display())]
+    WrongKind {
+        /// The folder.
+        path: PathBuf,
+        /// What it holds, as in "a store".
+        found: &'static str,
+        /// What was to be opened.
+        wanted: &'static str,
+    },
     /// A newer version wrote the data folder; nothing was touched.
     #[error("data folder {} has format {found}, this version knows up to {known}: update edgebus", path.display())]
     NewerFormat {
@@ -138,6 +148,7 @@ impl StoreError {
         match self {
             Self::Refused(refusal) => refusal.code,
             Self::DataInUse { .. } => Code::DataInUse,
+            Self::WrongKind { .. } => Code::BadConfig,
             Self::NewerFormat { .. } => Code::NewerFormat,
             Self::ReadOnly { .. } => Code::ReadOnly,
             Self::Full { .. } => Code::StorageFull,

@@ -15,6 +15,33 @@ use super::StoreError;
 use super::tables::{FORMAT_VERSION, TablesFile};
 use crate::files::{File, Files, OpenMode};
 
+/// What a folder holds, as the first word of its VERSION says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kind {
+    /// For people.
+    pub(crate) name: &'static str,
+    /// Before the format.
+    pub(crate) word: &'static str,
+    /// The newest format this code knows.
+    pub(crate) newest: u32,
+}
+
+/// Every kind there is, so that one is not taken for the other.
+const KINDS: [Kind; 2] = [STORE, SPOOL];
+
+const STORE: Kind = Kind {
+    name: "a store",
+    word: "edgebus-store",
+    newest: FORMAT_VERSION,
+};
+
+/// A client's own requests, on their way to a server.
+pub(crate) const SPOOL: Kind = Kind {
+    name: "a spool",
+    word: "edgebus-spool",
+    newest: 1,
+};
+
 /// An open, locked data folder.
 #[derive(Debug)]
 pub(super) struct Folder {
@@ -50,7 +77,7 @@ impl Folder {
             cache_bytes,
         };
         // A newer version may lock in another way, so its mark is looked at first of all.
-        let version = read_version(&**files, dir)?;
+        let version = read_version(&**files, dir, &STORE)?;
         let lock = lock(&**files, dir)?;
         let (format, id) = if let Some((format, lines)) = version {
             let id = store_id(&lines).ok_or_else(|| {
@@ -78,7 +105,7 @@ impl Folder {
             sync_parents(&**files, dir)?;
             tables.create(dir)?;
             let id = uuid::Uuid::new_v4();
-            write_version(&**files, dir, &format!("id {id}\n"))?;
+            write_version(&**files, dir, &STORE, &format!("id {id}\n"))?;
             (FORMAT_VERSION, id.into_bytes())
         };
         Ok(Self {
@@ -97,9 +124,9 @@ impl Folder {
     /// # Errors
     /// What the operating system says; the folder has one format or the other.
     pub(super) fn mark_newest(&self, files: &dyn Files) -> Result<(), StoreError> {
-        match read_version(files, &self.dir)? {
+        match read_version(files, &self.dir, &STORE)? {
             Some((format, rest)) if format < FORMAT_VERSION => {
-                write_version(files, &self.dir, &rest)
+                write_version(files, &self.dir, &STORE, &rest)
             }
             _ => Ok(()),
         }
@@ -108,7 +135,7 @@ impl Folder {
 
 /// Makes the folder's own name survive a power cut, and those of the folders it is in, as some of
 /// them may just have been created with it.
-fn sync_parents(files: &dyn Files, dir: &Path) -> Result<(), StoreError> {
+pub(crate) fn sync_parents(files: &dyn Files, dir: &Path) -> Result<(), StoreError> {
     for parent in dir.ancestors().skip(1) {
         let parent = match parent.as_os_str().is_empty() {
             true => Path::new("."),
@@ -129,7 +156,11 @@ fn sync_parents(files: &dyn Files, dir: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn lock(files: &dyn Files, dir: &Path) -> Result<Arc<dyn File>, StoreError> {
+/// Takes the lock of a folder, which is held until the file is dropped.
+///
+/// # Errors
+/// [`StoreError::DataInUse`], or what the operating system says.
+pub(crate) fn lock(files: &dyn Files, dir: &Path) -> Result<Arc<dyn File>, StoreError> {
     let path = dir.join("LOCK");
     let file = files
         .open(&path, OpenMode::Create)
@@ -143,8 +174,16 @@ fn lock(files: &dyn Files, dir: &Path) -> Result<Arc<dyn File>, StoreError> {
     }
 }
 
-/// The folder's format, and the lines behind it; `None` when there is no store in it yet.
-fn read_version(files: &dyn Files, dir: &Path) -> Result<Option<(u32, String)>, StoreError> {
+/// The folder's format, and the lines behind it; `None` when there is nothing in it yet.
+///
+/// # Errors
+/// [`StoreError::WrongKind`], [`StoreError::NewerFormat`], [`StoreError::Corrupt`], or what the
+/// operating system says.
+pub(crate) fn read_version(
+    files: &dyn Files,
+    dir: &Path,
+    kind: &Kind,
+) -> Result<Option<(u32, String)>, StoreError> {
     let path = dir.join("VERSION");
     let names = files
         .list(dir)
@@ -153,19 +192,27 @@ fn read_version(files: &dyn Files, dir: &Path) -> Result<Option<(u32, String)>, 
         return Ok(None);
     }
     let io = |e| StoreError::io("read", &path, e);
-    let file = files.open(&path, OpenMode::Existing).map_err(io)?;
+    let file = files.open(&path, OpenMode::Read).map_err(io)?;
     let mut text = vec![0; file.len().map_err(io)?.min(256) as usize];
     file.read_at(&mut text, 0).map_err(io)?;
     let text = String::from_utf8_lossy(&text);
     let (line, rest) = text.split_once('\n').unwrap_or((&text, ""));
-    let found = line
-        .strip_prefix("edgebus-store ")
-        .and_then(|number| number.trim().parse::<u32>().ok());
-    match found {
-        Some(found) if found > FORMAT_VERSION => Err(StoreError::NewerFormat {
+    let (word, number) = line.split_once(' ').unwrap_or((line, ""));
+    if let Some(other) = KINDS.iter().find(|other| other.word == word)
+        && other.word != kind.word
+    {
+        return Err(StoreError::WrongKind {
+            path: dir.to_owned(),
+            found: other.name,
+            wanted: kind.name,
+        });
+    }
+    let found = number.trim().parse::<u32>().ok();
+    match found.filter(|_| word == kind.word) {
+        Some(found) if found > kind.newest => Err(StoreError::NewerFormat {
             path: dir.to_owned(),
             found,
-            known: FORMAT_VERSION,
+            known: kind.newest,
         }),
         Some(found) if found >= 1 => Ok(Some((found, rest.to_owned()))),
         _ => Err(StoreError::corrupt(
@@ -182,9 +229,17 @@ fn store_id(lines: &str) -> Option<[u8; 16]> {
 }
 
 /// Names the newest format, with these lines behind it.
-fn write_version(files: &dyn Files, dir: &Path, rest: &str) -> Result<(), StoreError> {
+///
+/// # Errors
+/// What the operating system says.
+pub(crate) fn write_version(
+    files: &dyn Files,
+    dir: &Path,
+    kind: &Kind,
+    rest: &str,
+) -> Result<(), StoreError> {
     let temporary = dir.join("VERSION.new");
-    let text = format!("edgebus-store {FORMAT_VERSION}\n{rest}");
+    let text = format!("{} {}\n{rest}", kind.word, kind.newest);
     let io = |action| {
         let path = temporary.clone();
         move |error| StoreError::io(action, &path, error)

@@ -15,8 +15,10 @@
 //! | 4 consumer | name length | name, [`ConsumerOp`] |
 //! | 5 dead letters | 0 dead, 1 requeued, 2 removed | their numbers, a u64 each |
 //! | 6 trim | 0 | u64: nothing before this sequence number is kept |
+//! | 7 mark | 0 | u64 each: nothing before this number is kept, the next number, the oldest segment that counts |
 //!
-//! Types 4 to 6 and the fields of a dead letter from 7 on are not in format 1.
+//! Type 7 is of a journal without tables, which has to say of itself what they would: a store has
+//! none. Types 4 to 6 and the fields of a dead letter from 7 on are not in format 1.
 
 use bytes::{Buf as _, BufMut as _, Bytes};
 use edgebus_core::consumer::ConsumerOp;
@@ -31,12 +33,13 @@ const TYPE_DEAD_LETTER: u8 = 3;
 const TYPE_CONSUMER: u8 = 4;
 const TYPE_LETTERS: u8 = 5;
 const TYPE_TRIM: u8 = 6;
+const TYPE_MARK: u8 = 7;
 const VERSION: u8 = 1;
 const HEADER_BYTES: usize = 8;
 
 /// A change of state.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Op {
+pub(crate) enum Op {
     /// A request was stored.
     Append(Entry),
     /// What is durable about a consumer changed.
@@ -47,21 +50,37 @@ pub(super) enum Op {
     Letters { numbers: Vec<u64>, fate: Fate },
     /// Nothing before a sequence number is kept.
     Trim { before: Seq },
+    /// Where a journal without tables stands.
+    Mark(Mark),
 }
+
+/// What a journal says of itself when there are no tables behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mark {
+    /// Nothing before it is kept.
+    pub(crate) first: u64,
+    /// What is appended next gets this number.
+    pub(crate) next: u64,
+    /// The oldest segment in which anything counts; those before it may be gone.
+    pub(crate) segment: u64,
+}
+
+/// Bytes of a mark as an operation.
+pub(crate) const MARK_BYTES: usize = HEADER_BYTES + 24;
 
 impl Op {
     /// Whether it makes room on the disk in the end.
-    pub(super) fn frees_space(&self) -> bool {
+    pub(crate) fn frees_space(&self) -> bool {
         match self {
             Self::Trim { .. } => true,
             Self::Letters { fate, .. } => *fate == Fate::Removed,
             Self::Consumer { op, .. } => *op == ConsumerOp::Delete,
-            Self::Append(_) | Self::DeadLetter { .. } => false,
+            Self::Append(_) | Self::DeadLetter { .. } | Self::Mark(_) => false,
         }
     }
 
     /// Appends the operation to a group.
-    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         match self {
             Self::Append(entry) => out.extend_from_slice(entry.as_bytes()),
             Self::Consumer {
@@ -97,6 +116,12 @@ impl Op {
                 put_header(out, TYPE_TRIM, 0, 8);
                 out.put_u64_le(before.0);
             }
+            Self::Mark(mark) => {
+                put_header(out, TYPE_MARK, 0, 24);
+                out.put_u64_le(mark.first);
+                out.put_u64_le(mark.next);
+                out.put_u64_le(mark.segment);
+            }
         }
     }
 
@@ -104,7 +129,7 @@ impl Op {
     ///
     /// # Errors
     /// [`Code::Corrupt`] when the bytes are no operation this version knows.
-    pub(super) fn split_from(ops: &mut Bytes) -> Result<Self, Refusal> {
+    pub(crate) fn split_from(ops: &mut Bytes) -> Result<Self, Refusal> {
         let header = ops
             .get(..HEADER_BYTES)
             .ok_or_else(|| corrupt("is cut short"))?;
@@ -160,6 +185,11 @@ impl Op {
                 let before = Seq(word(&mut body)?);
                 Ok(Self::Trim { before })
             }
+            TYPE_MARK => Ok(Self::Mark(Mark {
+                first: word(&mut body)?,
+                next: word(&mut body)?,
+                segment: word(&mut body)?,
+            })),
             _ => Err(corrupt("has a type that is not known")),
         }
     }
@@ -220,6 +250,11 @@ mod tests {
                 fate: Fate::Removed,
             },
             Op::Trim { before: Seq(7) },
+            Op::Mark(Mark {
+                first: 7,
+                next: 9,
+                segment: 2,
+            }),
         ]
     }
 

@@ -12,14 +12,14 @@ const RESTART_MS_MAX: u64 = 24 * 60 * 60 * 1000;
 
 /// Store time of one open store.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct StoreTime {
+pub(crate) struct StoreTime {
     base_ms: u64,
     opened: Duration,
 }
 
 impl StoreTime {
     /// Goes on from the last store time and wall clock on disk, both 0 for a new store.
-    pub(super) fn resume((last_ms, last_wall_ms): (u64, u64), now: Now) -> Self {
+    pub(crate) fn resume((last_ms, last_wall_ms): (u64, u64), now: Now) -> Self {
         let away_ms = match last_wall_ms {
             0 => 0,
             last => now.wall_ms.saturating_sub(last).min(RESTART_MS_MAX),
@@ -31,7 +31,7 @@ impl StoreTime {
     }
 
     /// Store time at a moment, milliseconds.
-    pub(super) fn at(&self, now: Now) -> u64 {
+    pub(crate) fn at(&self, now: Now) -> u64 {
         self.base_ms + now.monotonic.saturating_sub(self.opened).as_millis() as u64
     }
 }

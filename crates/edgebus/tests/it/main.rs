@@ -8,6 +8,8 @@ mod delivery;
 
 mod protocol;
 
+mod spool;
+
 mod store;
 
 mod tcp;

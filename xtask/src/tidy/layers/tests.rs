@@ -63,6 +63,7 @@ fn store_names_nothing_above_it() {
             "use crate::*;",
             "use super::bus::Engine;",
             "use crate::delivery::Messages;",
+            "use crate::spool::Spool;",
         ] {
             assert_broken(path, text);
         }
@@ -72,6 +73,26 @@ fn store_names_nothing_above_it() {
         );
     }
     assert_fine("crates/edgebus/src/stores.rs", "use crate::bus;");
+}
+
+#[test]
+fn spool_knows_the_store_and_no_network() {
+    let path = "crates/edgebus/src/spool/commit.rs";
+    for text in [
+        "use crate::transport::Tcp;",
+        "use crate::client::Client;",
+        "use crate::server;",
+        "use crate::bus::Engine;",
+        "use crate::MessageBus;",
+        "use crate::delivery::Messages;",
+        "use tokio::sync::mpsc;",
+    ] {
+        assert_broken(path, text);
+    }
+    assert_fine(
+        path,
+        "use crate::{files::Files, clock::Clock, store::{StoreError, journal::Journal}};",
+    );
 }
 
 #[test]
@@ -137,7 +158,7 @@ fn client_knows_the_wire_only() {
         ] {
             assert_broken(path, text);
         }
-        assert_fine(path, "use crate::transport::connect;");
+        assert_fine(path, "use crate::{transport::connect, spool::Spool};");
     }
 }
 

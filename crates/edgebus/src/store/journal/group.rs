@@ -20,22 +20,24 @@
 use edgebus_core::Lsn;
 
 /// What a group starts on and is padded to, in bytes.
-pub(in crate::store) const BLOCK_BYTES: usize = 4096;
+pub(crate) const BLOCK_BYTES: usize = 4096;
 /// Bytes before the operations.
 pub(super) const HEADER_BYTES: usize = 64;
 /// Bytes behind the padding.
 pub(super) const FOOTER_BYTES: usize = 16;
 const MAGIC: [u8; 4] = *b"EBG1";
+/// As much as a padding is at most, to be compared at once.
+const ZEROS: [u8; BLOCK_BYTES] = [0; BLOCK_BYTES];
 
 /// The header of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::store) struct GroupHeader {
-    pub(in crate::store) first_lsn: Lsn,
-    pub(in crate::store) synced_lsn: Lsn,
-    pub(in crate::store) store_time_ms: u64,
-    pub(in crate::store) wall_ms: u64,
-    pub(in crate::store) op_count: u32,
-    pub(in crate::store) ops_bytes: u32,
+pub(crate) struct GroupHeader {
+    pub(crate) first_lsn: Lsn,
+    pub(crate) synced_lsn: Lsn,
+    pub(crate) store_time_ms: u64,
+    pub(crate) wall_ms: u64,
+    pub(crate) op_count: u32,
+    pub(crate) ops_bytes: u32,
 }
 
 /// Bytes on disk of a group with that many bytes of operations.
@@ -64,12 +66,12 @@ impl GroupHeader {
     }
 
     /// The last lsn in the group.
-    pub(in crate::store) fn last_lsn(&self) -> Lsn {
+    pub(crate) fn last_lsn(&self) -> Lsn {
         Lsn(self.first_lsn.0 + u64::from(self.op_count) - 1)
     }
 
     /// Bytes of the group on disk.
-    pub(super) fn disk_bytes(&self) -> usize {
+    pub(crate) fn disk_bytes(&self) -> usize {
         padded_bytes(self.ops_bytes as usize) as usize
     }
 }
@@ -139,7 +141,7 @@ pub(super) fn parse(bytes: &[u8], salt: &[u8; 16]) -> Option<GroupHeader> {
         .split_at(group.disk_bytes() - end - FOOTER_BYTES);
     let whole = group.op_count > 0
         && salted_crc(salt, body).to_le_bytes() == header[4..8]
-        && padding.iter().all(|byte| *byte == 0)
+        && *padding == ZEROS[..padding.len()]
         && *last == footer(salt, group.first_lsn);
     whole.then_some(group)
 }

@@ -6,15 +6,18 @@
 //!  journal/spare-3          empty segment, kept in reserve for when the disk is full
 //!  journal/torn-1           bytes of a group that was cut by a power failure
 //! ```
-//! [`group`] and [`segment`] are the bytes; [`Journal`] writes them; [`recovery`] reads them back;
-//! [`Segments`] knows which files may be used again.
+//! [`group`] and [`segment`] are the bytes; [`Journal`] writes them; [`scan`] reads them back, for
+//! [`recovery`] and for who only looks, and [`read`] single groups; [`Segments`] knows which files
+//! may be used again. The store has tables behind it; the spool has nothing else.
 //!
 //! Invariants: a group is one contiguous write on a 4 KiB boundary, padded to one, so that a block
 //! with acked bytes is never written again; a segment has its header, its name and its folder
 //! synced before its first group; nothing is written behind a tear or after a failed sync.
 
 mod group;
+mod read;
 mod recovery;
+mod scan;
 mod segment;
 mod segments;
 
@@ -23,19 +26,22 @@ use std::sync::Arc;
 
 use edgebus_core::Lsn;
 
-pub(super) use group::GroupHeader;
+pub(crate) use group::{BLOCK_BYTES, GroupHeader};
+pub(crate) use read::SegmentReader;
 pub use recovery::TornTail;
-pub(super) use recovery::recover;
-pub(super) use segments::Segments;
+pub(crate) use recovery::recover;
+pub(crate) use scan::{Begins, Place, look, missing};
+pub(crate) use segments::Segments;
 
 use super::StoreError;
 use crate::files::{File, Files, OpenMode};
-use group::{BLOCK_BYTES, FOOTER_BYTES, HEADER_BYTES, padded_bytes};
+use group::{FOOTER_BYTES, HEADER_BYTES, padded_bytes};
+use scan::End;
 use segment::SegmentHeader;
 
 /// Writes groups. Owned by the one thread that writes.
 #[derive(Debug)]
-pub(super) struct Journal {
+pub(crate) struct Journal {
     files: Arc<dyn Files>,
     dir: PathBuf,
     segments: Arc<Segments>,
@@ -50,6 +56,7 @@ pub(super) struct Journal {
 #[derive(Debug)]
 struct Active {
     file: Arc<dyn File>,
+    number: u64,
     path: PathBuf,
     salt: [u8; 16],
     offset: u64,
@@ -59,16 +66,16 @@ struct Active {
 
 /// What a group holds, beside its operations.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct GroupMeta {
-    pub(super) first_lsn: Lsn,
-    pub(super) op_count: u32,
-    pub(super) store_time_ms: u64,
-    pub(super) wall_ms: u64,
+pub(crate) struct GroupMeta {
+    pub(crate) first_lsn: Lsn,
+    pub(crate) op_count: u32,
+    pub(crate) store_time_ms: u64,
+    pub(crate) wall_ms: u64,
 }
 
 impl Journal {
     /// A journal that goes on after `synced`, in a new segment with a number from `next_number`.
-    pub(super) fn new(
+    pub(crate) fn new(
         files: Arc<dyn Files>,
         dir: &Path,
         segments: Arc<Segments>,
@@ -88,9 +95,43 @@ impl Journal {
         }
     }
 
+    /// Goes on in the last segment, behind its last group, instead of a new one.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub(crate) fn go_on(&mut self, end: End) -> Result<(), StoreError> {
+        let file = self.files.open(&end.path, OpenMode::Existing);
+        self.active = Some(Active {
+            file: file.map_err(|e| StoreError::io("open", &end.path, e))?,
+            number: self.next_number - 1,
+            path: end.path,
+            salt: end.salt,
+            offset: end.offset,
+            bytes: end.bytes,
+        });
+        Ok(())
+    }
+
+    /// Where the next group goes, once there is room for it.
+    pub(crate) fn place(&self) -> Option<Place> {
+        self.active.as_ref().map(|active| Place {
+            segment: active.number,
+            offset: active.offset,
+        })
+    }
+
+    /// Whether a group of so many bytes of operations, and behind it one of a single block, go into
+    /// the segment that is written to.
+    pub(crate) fn has_room_and_a_block(&self, ops_bytes: usize) -> bool {
+        let needed = padded_bytes(ops_bytes) + BLOCK_BYTES as u64;
+        self.active
+            .as_ref()
+            .is_some_and(|active| active.offset + needed <= active.bytes)
+    }
+
     /// Most bytes of operations in one group: a quarter of a segment with header and padding. A
     /// single operation that is larger is a group of its own.
-    pub(super) fn group_bytes_max(&self) -> usize {
+    pub(crate) fn group_bytes_max(&self) -> usize {
         (self.segment_bytes / 4) as usize - HEADER_BYTES - FOOTER_BYTES
     }
 
@@ -100,7 +141,7 @@ impl Journal {
     ///
     /// # Errors
     /// [`StoreError::Full`]: nothing was written, the journal is as it was. Any other: fail stop.
-    pub(super) fn reserve(
+    pub(crate) fn reserve(
         &mut self,
         ops_bytes: usize,
         first_lsn: Lsn,
@@ -123,7 +164,7 @@ impl Journal {
     ///
     /// # Errors
     /// Any is final: the group may or may not be on disk, and nothing must be written after it.
-    pub(super) fn write(&mut self, meta: &GroupMeta, ops: &[u8]) -> Result<u64, StoreError> {
+    pub(crate) fn write(&mut self, meta: &GroupMeta, ops: &[u8]) -> Result<u64, StoreError> {
         let Self {
             active,
             buffer,
@@ -199,10 +240,11 @@ impl Journal {
             .files
             .open(&path, OpenMode::Existing)
             .map_err(io("open"))?;
-        self.segments.open_active(number, first_lsn);
+        self.segments.open_active(number, first_lsn, bytes);
         self.next_number += 1;
         self.active = Some(Active {
             file,
+            number,
             path,
             salt: header.salt,
             offset: BLOCK_BYTES as u64,

@@ -20,8 +20,10 @@ const SPARES: usize = 2;
 
 /// The segments of a journal.
 #[derive(Debug)]
-pub(in crate::store) struct Segments {
+pub(crate) struct Segments {
     segment_bytes: u64,
+    /// How many spares are made; more are only kept.
+    spares_made: usize,
     state: Mutex<State>,
 }
 
@@ -38,6 +40,8 @@ pub(super) struct Used {
     pub(super) number: u64,
     /// The last lsn in it; one before its first when it is empty.
     pub(super) last_lsn: Lsn,
+    /// Size of its file.
+    pub(super) bytes: u64,
 }
 
 /// A prepared file: right size, no group that counts.
@@ -84,24 +88,43 @@ impl Segments {
         }
         Ok(Self {
             segment_bytes,
+            spares_made: SPARES,
             state: Mutex::new(state),
         })
     }
 
+    /// With the one spare for a full disk made, and others only kept when they fall off: for a
+    /// small journal.
+    pub(crate) fn with_one_spare(mut self) -> Self {
+        self.spares_made = 1;
+        self
+    }
+
     /// Size of a segment.
-    pub(in crate::store) fn segment_bytes(&self) -> u64 {
+    pub(crate) fn segment_bytes(&self) -> u64 {
         self.segment_bytes
     }
 
     /// How many are in use.
-    pub(in crate::store) fn used(&self) -> usize {
+    pub(crate) fn used(&self) -> usize {
         self.state.lock().used.len()
     }
 
-    pub(super) fn open_active(&self, number: u64, first_lsn: Lsn) {
+    /// How many spares there are.
+    pub(crate) fn spares(&self) -> usize {
+        self.state.lock().spares.len()
+    }
+
+    /// Bytes of the files in use.
+    pub(crate) fn used_bytes(&self) -> u64 {
+        self.state.lock().used.iter().map(|used| used.bytes).sum()
+    }
+
+    pub(super) fn open_active(&self, number: u64, first_lsn: Lsn, bytes: u64) {
         self.state.lock().used.push_back(Used {
             number,
             last_lsn: Lsn(first_lsn.0 - 1),
+            bytes,
         });
     }
 
@@ -138,16 +161,40 @@ impl Segments {
     ///
     /// # Errors
     /// What the operating system says; the store must stop.
-    pub(in crate::store) fn maintain(
+    pub(crate) fn maintain(
         &self,
         files: &dyn Files,
         dir: &Path,
         sealed: Lsn,
     ) -> Result<(), StoreError> {
-        while let Some(number) = self.next_free(sealed) {
+        while let Some(number) = self.oldest_free(|oldest| oldest.last_lsn <= sealed) {
             self.free(files, dir, number)?;
         }
-        while self.state.lock().spares.len() < SPARES {
+        self.make_spares(files, dir)
+    }
+
+    /// The same for segments with smaller numbers than this one.
+    ///
+    /// # Errors
+    /// As [`Segments::maintain`].
+    pub(crate) fn free_before(
+        &self,
+        files: &dyn Files,
+        dir: &Path,
+        first: u64,
+    ) -> Result<(), StoreError> {
+        while let Some(number) = self.oldest_free(|oldest| oldest.number < first) {
+            self.free(files, dir, number)?;
+        }
+        self.make_spares(files, dir)
+    }
+
+    /// Makes the spares that are missing, as far as there is room.
+    ///
+    /// # Errors
+    /// What the operating system says, but for a full disk.
+    pub(crate) fn make_spares(&self, files: &dyn Files, dir: &Path) -> Result<(), StoreError> {
+        while self.state.lock().spares.len() < self.spares_made {
             match self.create_spare(files, dir, self.segment_bytes) {
                 Ok(spare) => self.state.lock().spares.push(spare),
                 Err(StoreError::Full { .. }) => break,
@@ -157,10 +204,11 @@ impl Segments {
         Ok(())
     }
 
-    fn next_free(&self, sealed: Lsn) -> Option<u64> {
+    /// The oldest segment, unless it is the last one too or is still needed.
+    fn oldest_free(&self, is_free: impl Fn(&Used) -> bool) -> Option<u64> {
         let state = self.state.lock();
         let oldest = state.used.front()?;
-        (state.used.len() > 1 && oldest.last_lsn <= sealed).then_some(oldest.number)
+        (state.used.len() > 1 && is_free(oldest)).then_some(oldest.number)
     }
 
     /// Takes the oldest segment out of use. The folder is synced before the next one is freed: a

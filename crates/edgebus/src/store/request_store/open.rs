@@ -15,7 +15,7 @@ use crate::store::consumers::{Change, Consumers};
 use crate::store::folder::Folder;
 use crate::store::generations::Generations;
 use crate::store::ids::Fingerprinter;
-use crate::store::journal::{Journal, recover};
+use crate::store::journal::{Begins, Journal, recover};
 use crate::store::op::Op;
 use crate::store::overlay::{Appended, Group, Overlay};
 use crate::store::sealed::{Sealed, load_keys};
@@ -58,8 +58,8 @@ impl RequestStore {
             &*files,
             journal,
             config.segment_bytes,
-            sealed.lsn,
-            |header, ops| {
+            Begins::Behind(sealed.lsn),
+            |_, header, ops| {
                 let last_seq = overlays.open.last_seq;
                 let (group, others) = parse_group(ops, header.last_lsn(), last_seq, &keys)?;
                 overlays.apply(group, others, (header.store_time_ms, header.wall_ms));
@@ -214,6 +214,10 @@ fn parse_group(
                     scope: entry.scope(),
                     fingerprint: keys.fingerprint(entry.record()),
                 });
+            }
+            Op::Mark(_) => {
+                let detail = format!("lsn {last_lsn}: the group belongs to no store");
+                return Err(Refusal::new(edgebus_core::Code::Corrupt, detail));
             }
             op => others.push(op),
         }
