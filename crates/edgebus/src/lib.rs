@@ -11,6 +11,7 @@
 //! - [`transport`]: frames over TCP or in memory
 //! - [`delivery`]: what an application holds while it works on messages
 //! - [`client`], [`server`]: the two ends of a connection
+//! - [`blocking`]: the client for programs without async
 
 pub mod files;
 
@@ -33,10 +34,12 @@ pub mod client;
 
 pub mod server;
 
+pub mod blocking;
+
 pub use bus::{BusState, MessageBus};
 pub use client::{
-    Client, ClientBuilder, ClientConfig, ConnectError, ConnectionState, ConnectionStates,
-    PendingReceipt,
+    Accepted, Client, ClientBuilder, ClientConfig, ConnectError, ConnectionState, ConnectionStates,
+    PendingAccepted, PendingReceipt, Spooled, SpoolingBuilder, SpoolingClient,
 };
 pub use delivery::{
     ConsumeConfig, Delivered, Handled, Handler, Incoming, Messages, Notification, Notifications,

@@ -116,6 +116,20 @@ const RULES: &[Rule] = &[
         remedy: "let server/ call the engine, or move the shared type to edgebus-core",
     },
     Rule {
+        area: "crates/edgebus/src/blocking",
+        except: &[],
+        forbidden: &["crate::bus", "crate::store", "crate::server"],
+        reason: "it says without async what a client says, and a client knows no more than the wire",
+        remedy: "put it into client/ or delivery/ and call it from blocking/",
+    },
+    Rule {
+        area: "crates/edgebus/src",
+        except: &["crates/edgebus/src/blocking"],
+        forbidden: &["crate::blocking"],
+        reason: "inside a runtime a blocking call holds up all the tasks of its thread",
+        remedy: "use the async type that the one in blocking/ wraps",
+    },
+    Rule {
         area: "crates/edgebus/src",
         except: &[],
         forbidden: &["edgebus_cli", "edgebus_sim"],

@@ -5,6 +5,7 @@
 mod background;
 mod support;
 
+mod chaos;
 mod consumer;
 mod crash;
 mod dlq;

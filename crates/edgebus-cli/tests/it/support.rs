@@ -216,6 +216,11 @@ impl Server {
 
     /// Ends it as a crash does.
     pub(crate) fn kill(mut self) {
+        self.crash();
+    }
+
+    /// As [`Server::kill`], for those who start another one in its place.
+    pub(crate) fn crash(&mut self) {
         self.child.kill().expect("the server can be killed");
         self.child.wait().expect("the server ends");
     }

@@ -1,4 +1,4 @@
-//! The real store on a disk that loses power, fails, or is full.
+//! The real store, and the real spool, on a disk that loses power, fails, or is full.
 //!
 //! Every run follows from one number. A failure prints it; `EDGEBUS_SEED=<number>` runs that one
 //! alone. `EDGEBUS_SEEDS=100000` tries so many.
@@ -18,5 +18,7 @@ mod cuts;
 mod faults;
 
 mod full_disk;
+
+mod spool;
 
 mod upgrade;

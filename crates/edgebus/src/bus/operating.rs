@@ -18,7 +18,7 @@ use super::queue::Command;
 use crate::delivery::admin::admin_calls;
 use crate::store::{DeadLetter, StoreError, StoreReader};
 
-admin_calls!(MessageBus);
+admin_calls!(MessageBus, [async] [.await]);
 
 /// Dead letters looked at in one go, and handed to the engine in one go.
 const LETTERS: usize = 1024;

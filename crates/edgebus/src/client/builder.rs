@@ -41,7 +41,8 @@ impl Client {
 
 impl ClientBuilder {
     /// A further server, tried when those before it cannot be reached. Where it has another store,
-    /// what may have reached the first one is [`edgebus_core::Code::Unknown`] and is not sent to it.
+    /// what may have reached the first one is [`edgebus_core::Code::Unknown`] and is not sent to it,
+    /// and the streams of workers end.
     pub fn server(mut self, url: &str) -> Self {
         let url = url.parse();
         self.servers = self.servers.and_then(|mut servers| {
@@ -87,12 +88,22 @@ impl ClientBuilder {
         self
     }
 
+    /// Everything but the servers.
+    pub(crate) fn settings(&self) -> &ClientConfig {
+        &self.config
+    }
+
     /// Connects to the first server that is there.
     ///
     /// # Errors
     /// [`ConnectError`]: none is, or one says no.
     pub async fn connect(self) -> Result<Client, ConnectError> {
+        let (servers, config) = self.into_parts()?;
+        Client::connect_to(servers, config).await
+    }
+
+    pub(super) fn into_parts(self) -> Result<(Vec<ServerUrl>, ClientConfig), ConnectError> {
         let servers = self.servers.map_err(ConnectError::Refused)?;
-        Client::connect_to(servers, self.config).await
+        Ok((servers, self.config))
     }
 }

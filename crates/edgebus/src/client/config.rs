@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use edgebus_core::Refusal;
+use edgebus_core::{Code, Refusal};
 
 /// How a client is set up.
 #[derive(Clone, Debug)]
@@ -106,7 +106,28 @@ pub enum ConnectError {
         /// What went wrong.
         reason: String,
     },
+    /// The spool cannot be used.
+    #[error("{0}")]
+    Spool(Refusal),
     /// The server was reached and said no, or what was asked for makes no sense.
     #[error("the server refused the connection: {0}")]
     Refused(Refusal),
+}
+
+impl ConnectError {
+    /// Whether asking again leads to nothing.
+    pub(super) fn is_final(&self) -> bool {
+        // What cannot be understood may be another program on the port, for a while.
+        let transient = [
+            Code::FrameTooLarge,
+            Code::UnknownFrame,
+            Code::UnexpectedFrame,
+        ];
+        match self {
+            Self::Unreachable { .. } => false,
+            Self::Refused(refusal) | Self::Spool(refusal) => {
+                !refusal.code.is_retryable() && !transient.contains(&refusal.code)
+            }
+        }
+    }
 }

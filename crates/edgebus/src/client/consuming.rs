@@ -155,4 +155,4 @@ impl Client {
     }
 }
 
-admin::admin_calls!(Client);
+admin::admin_calls!(Client, [async] [.await]);

@@ -20,11 +20,28 @@ const LOOK_MIN: Duration = Duration::from_millis(5);
 /// The servers of a client, in the order in which they are tried.
 #[derive(Clone, Debug)]
 pub(super) struct Dialer {
-    pub(super) servers: Vec<ServerUrl>,
+    servers: Vec<ServerUrl>,
     pub(super) config: ClientConfig,
+    /// No refusal is final.
+    for_ever: bool,
 }
 
 impl Dialer {
+    pub(super) fn new(servers: Vec<ServerUrl>, config: ClientConfig) -> Self {
+        Self {
+            servers,
+            config,
+            for_ever: false,
+        }
+    }
+
+    /// Goes on asking servers that said no for good: they may be replaced, and what waits for
+    /// them is on a disk.
+    pub(super) fn for_ever(mut self) -> Self {
+        self.for_ever = true;
+        self
+    }
+
     /// Connects to the first server that is there.
     ///
     /// # Errors
@@ -83,24 +100,8 @@ fn join(first: Option<ConnectError>, next: ConnectError) -> ConnectError {
             url: format!("{url}, {other}"),
             reason: format!("{reason}; {why}"),
         },
-        (Some(first), next) if is_final(&next) => first,
+        (Some(first), next) if next.is_final() => first,
         (_, next) => next,
-    }
-}
-
-/// Whether asking this server again leads to nothing.
-fn is_final(error: &ConnectError) -> bool {
-    // What cannot be understood may be another program on the port, for a while.
-    let transient = [
-        Code::FrameTooLarge,
-        Code::UnknownFrame,
-        Code::UnexpectedFrame,
-    ];
-    match error {
-        ConnectError::Refused(refusal) => {
-            !refusal.code.is_retryable() && !transient.contains(&refusal.code)
-        }
-        _ => false,
     }
 }
 
@@ -129,7 +130,7 @@ pub(super) async fn keep_connected(
             return shared.close(&reason);
         }
         shared.lost(&reason);
-        backoff.lasted(since.elapsed());
+        backoff.ended(since.elapsed(), shared.take_answered());
     }
 }
 
@@ -141,12 +142,9 @@ async fn find(shared: &Shared, dialer: &Dialer, backoff: &mut Backoff) -> Option
             backoff.wait(after.take()).await;
             match dialer.connect().await {
                 Ok(connected) => return Ok(connected),
+                Err(error) if error.is_final() && !dialer.for_ever => return Err(error),
                 Err(ConnectError::Refused(refusal)) => {
                     after = refusal.retry_after_ms.map(Duration::from_millis);
-                    let error = ConnectError::Refused(refusal);
-                    if is_final(&error) {
-                        return Err(error);
-                    }
                 }
                 Err(_) => {}
             }
@@ -190,12 +188,14 @@ impl Backoff {
     const FIRST: Duration = Duration::from_millis(25);
     /// A server that comes back keeps a worker's leases for 5 s: it must be found before.
     const LONGEST: Duration = Duration::from_secs(2);
-    /// A connection that lasted so long was a good one.
+    /// A connection that lasted so long was a good one, as is one over which something was answered:
+    /// after those the next search begins anew. So a network that carries little at a time costs
+    /// little more than that.
     const LASTING: Duration = Duration::from_secs(10);
 
-    /// A connection was lost after so long.
-    fn lasted(&mut self, lasted: Duration) {
-        if lasted >= Self::LASTING {
+    /// A connection was lost after so long, and something was answered on it or not.
+    fn ended(&mut self, lasted: Duration, answered: bool) {
+        if answered || lasted >= Self::LASTING {
             self.next = Self::FIRST;
         }
     }
@@ -226,10 +226,13 @@ mod tests {
         }
         assert!(waits[0] <= Backoff::FIRST);
         assert!(waits[11] >= Backoff::LONGEST / 2 && waits[11] <= Backoff::LONGEST);
-        backoff.lasted(Backoff::LASTING / 2);
+        backoff.ended(Backoff::LASTING / 2, false);
         assert!(backoff.next > Backoff::FIRST, "a short one changes nothing");
-        backoff.lasted(Backoff::LASTING);
+        backoff.ended(Backoff::LASTING, false);
         assert_eq!(backoff.next, Backoff::FIRST);
+        backoff.wait(None).await;
+        backoff.ended(Duration::from_millis(1), true);
+        assert_eq!(backoff.next, Backoff::FIRST, "it was of use");
         let before = Instant::now();
         backoff.wait(Some(Duration::from_secs(7))).await;
         assert!(before.elapsed() >= Duration::from_secs(7));

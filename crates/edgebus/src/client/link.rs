@@ -2,7 +2,7 @@
 //! whatever connections carry it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use edgebus_core::admin::{Admin, Managed};
@@ -23,6 +23,7 @@ use super::config::ClientConfig;
 use super::pending::{
     Batch, PendingBatch, PendingReceipt, PendingReply, Room, SendWaiter, Told, lost,
 };
+use super::spooling::SpoolQueue;
 use super::state::{Session, State};
 use super::states::{ConnectionState, ConnectionStates};
 use super::streams::StreamEnd;
@@ -32,7 +33,7 @@ use super::undecided::{Asking, Awaited, Question, Said, Sent};
 /// Records that wait to be written are joined into frames of up to this many bytes.
 const JOIN_BYTES: usize = 64 * 1024;
 /// What a frame has before its body, with the number of what is asked.
-const BESIDE_BODY_BYTES: usize = 32;
+pub(super) const BESIDE_BODY_BYTES: usize = 32;
 /// How often a client that is being drained looks whether it is done.
 const DRAIN_LOOK: Duration = Duration::from_millis(10);
 
@@ -48,27 +49,41 @@ pub(super) struct Link {
 /// What the application's end and the tasks share.
 #[derive(Debug)]
 pub(super) struct Shared {
-    state: Mutex<State>,
+    pub(super) state: Mutex<State>,
     /// Something is there to be written.
     pub(super) filled: Notify,
     /// Nothing more is to be said.
     pub(super) closing: Notify,
+    /// There may be something to do for the spool.
+    pub(super) spool_filled: Notify,
+    /// Nothing is in the spool any more.
+    pub(super) spool_emptied: Notify,
     states: watch::Sender<ConnectionState>,
     /// Of the server of the last connection, in bytes.
     payload_bytes_max: AtomicUsize,
     frame_bytes_max: AtomicUsize,
+    /// Somebody who waited was told something since the last connection began.
+    answered: AtomicBool,
 }
 
 impl Shared {
     /// Without a connection so far.
     pub(super) fn new(config: &ClientConfig) -> Arc<Self> {
+        Self::with(config, None)
+    }
+
+    pub(super) fn with(config: &ClientConfig, spool: Option<SpoolQueue>) -> Arc<Self> {
+        let state = State::new(config.reconnect, config.give_up_after, spool);
         Arc::new(Self {
-            state: Mutex::new(State::new(config.reconnect, config.give_up_after)),
+            state: Mutex::new(state),
             filled: Notify::new(),
             closing: Notify::new(),
+            spool_filled: Notify::new(),
+            spool_emptied: Notify::new(),
             states: watch::Sender::new(ConnectionState::Connecting),
             payload_bytes_max: AtomicUsize::new(RecordLimits::default().payload_bytes_max),
             frame_bytes_max: AtomicUsize::new(edgebus_core::wire::FRAME_BYTES_MAX),
+            answered: AtomicBool::new(false),
         })
     }
 
@@ -90,6 +105,7 @@ impl Shared {
             connection,
         });
         self.filled.notify_one();
+        self.spool_filled.notify_one();
         connection
     }
 
@@ -100,6 +116,7 @@ impl Shared {
             reason: reason.clone(),
         });
         tell(told);
+        self.spool_filled.notify_one();
     }
 
     /// There will be no connection any more. The first reason counts.
@@ -115,6 +132,8 @@ impl Shared {
         tell(told);
         self.filled.notify_one();
         self.closing.notify_one();
+        self.spool_filled.notify_one();
+        self.spool_emptied.notify_waiters();
     }
 
     fn announce(&self, state: ConnectionState) {
@@ -154,11 +173,20 @@ impl Shared {
     ) -> Result<(), Refusal> {
         let mut told = Vec::new();
         let acted = self.state.lock().on_frames(connection, frames, &mut told);
+        if !told.is_empty() {
+            self.answered.store(true, Ordering::Relaxed);
+        }
         tell(told);
+        self.spool_filled.notify_one();
         if acted? {
             self.filled.notify_one();
         }
         Ok(())
+    }
+
+    /// Whether the server has answered anything since this was asked last.
+    pub(super) fn take_answered(&self) -> bool {
+        self.answered.swap(false, Ordering::Relaxed)
     }
 
     /// A beat has passed. Says whether the server has begun to refuse what it will not take in any
@@ -175,20 +203,29 @@ impl Shared {
         ends
     }
 
+    /// Of the server of the last connection.
+    pub(super) fn frame_bytes_max(&self) -> usize {
+        self.frame_bytes_max.load(Ordering::Relaxed)
+    }
+
     fn batch_bytes_max(&self) -> usize {
         // Well within the server's limit.
-        self.frame_bytes_max.load(Ordering::Relaxed) / 4
+        self.frame_bytes_max() / 4
     }
 }
 
 /// Outside the lock: whoever is told may say something at once.
-fn tell(told: Vec<Telling>) {
+pub(super) fn tell(told: Vec<Telling>) {
     told.into_iter().for_each(Telling::tell);
 }
 
 impl Link {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         Self { shared }
+    }
+
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
     }
 
     pub(super) fn state(&self) -> ConnectionState {
@@ -213,8 +250,10 @@ impl Link {
 
     /// Refuses alone what would end the connection.
     fn check_body(&self, bytes: usize) -> Result<(), Refusal> {
-        let frame = self.shared.frame_bytes_max.load(Ordering::Relaxed);
-        let max = frame.saturating_sub(BESIDE_BODY_BYTES);
+        let max = self
+            .shared
+            .frame_bytes_max()
+            .saturating_sub(BESIDE_BODY_BYTES);
         if bytes <= max {
             return Ok(());
         }
@@ -223,7 +262,7 @@ impl Link {
     }
 
     /// Says something under the lock, and has it written.
-    fn say<T>(&self, say: impl FnOnce(&mut State) -> T) -> T {
+    pub(super) fn say<T>(&self, say: impl FnOnce(&mut State) -> T) -> T {
         let said = say(&mut self.shared.state.lock());
         self.shared.filled.notify_one();
         said

@@ -5,7 +5,7 @@
 //! kept over its connections, out of [`undecided`], [`outgoing`] and [`streams`]; [`dial`] and
 //! [`connection`] the tasks that find a server and move frames; [`pending`] and [`telling`] who
 //! waits for what, and is told; [`mod@states`] how the connection fares; [`mod@stream`] what a
-//! worker says.
+//! worker says; [`spooling`] a client with a spool.
 //!
 //! Invariants: a request that left, or may have left, without an answer is `Unknown`, never
 //! refused, and is never sent again under a new id. What is undecided is bounded by the window,
@@ -22,6 +22,7 @@ mod link;
 mod outgoing;
 mod pending;
 mod requests;
+mod spooling;
 mod state;
 mod states;
 mod stream;
@@ -47,6 +48,7 @@ use dial::{Dialer, keep_connected};
 use link::{Link, Shared};
 pub use pending::PendingReceipt;
 use pending::Room;
+pub use spooling::{Accepted, PendingAccepted, Spooled, SpoolingBuilder, SpoolingClient};
 pub use states::{ConnectionState, ConnectionStates};
 
 /// The largest windows.
@@ -106,9 +108,9 @@ impl Client {
         servers: Vec<ServerUrl>,
         config: ClientConfig,
     ) -> Result<Self, ConnectError> {
-        let dialer = Dialer { servers, config };
+        let dialer = Dialer::new(servers, config);
         let connected = dialer.connect().await?;
-        Ok(Self::start(Some(connected), dialer))
+        Ok(Self::start(connected, dialer))
     }
 
     /// A client over a transport that is connected, for as long as that lasts.
@@ -118,17 +120,18 @@ impl Client {
         config: ClientConfig,
     ) -> Result<Self, ConnectError> {
         let opened = Connected::open("memory".to_owned(), reader, writer, &config.name).await;
-        let dialer = Dialer {
-            servers: Vec::new(),
-            config: config.reconnect(false),
-        };
+        let dialer = Dialer::new(Vec::new(), config.reconnect(false));
         let connected = opened.map_err(ConnectError::Refused)?;
-        Ok(Self::start(Some(connected), dialer))
+        Ok(Self::start(connected, dialer))
     }
 
-    fn start(connected: Option<Connected>, dialer: Dialer) -> Self {
+    fn start(connected: Connected, dialer: Dialer) -> Self {
+        let shared = Shared::new(&dialer.config);
+        Self::start_with(Some(connected), dialer, shared)
+    }
+
+    fn start_with(connected: Option<Connected>, dialer: Dialer, shared: Arc<Shared>) -> Self {
         let config = &dialer.config;
-        let shared = Shared::new(config);
         let client = Self {
             link: Arc::new(Link::new(shared.clone())),
             window: Arc::new(Window::new(config)),
@@ -213,11 +216,7 @@ impl Client {
         let id = message.id;
         let failed = |refusal| SendError::new(id, refusal);
         let record = self.encode(message).map_err(failed)?;
-        let room = self.window.try_room(record.as_bytes().len());
-        let room = room.ok_or_else(|| {
-            let full = "the window is full: wait for a receipt";
-            failed(Refusal::new(Code::Busy, full).retry_after_ms(10))
-        })?;
+        let room = self.try_room(&record).map_err(failed)?;
         self.link.send(id, record, room).map_err(failed)
     }
 
@@ -271,6 +270,14 @@ impl Client {
             .map(|(_, id, record)| (id, record))
             .collect();
         (places, self.link.send_batch(records, room))
+    }
+
+    fn try_room(&self, record: &Record) -> Result<Room, Refusal> {
+        let room = self.window.try_room(record.as_bytes().len());
+        room.ok_or_else(|| {
+            let full = "the window is full: wait for a receipt";
+            Refusal::new(Code::Busy, full).retry_after_ms(10)
+        })
     }
 
     fn encode(&self, mut message: Message) -> Result<Record, Refusal> {

@@ -12,6 +12,7 @@ use edgebus_core::{Code, Receipt, Refusal, RequestId, Seq};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
+use super::spooling::Taken;
 use super::telling::mismatch;
 use crate::error::SendError;
 
@@ -23,6 +24,10 @@ pub(super) type Outcome = Result<(u64, bool), Refusal>;
 pub(super) enum SendWaiter {
     One(oneshot::Sender<Outcome>, Room),
     InBatch(Arc<Batch>, usize),
+    /// Takes the word of a spool as well.
+    Spooling(oneshot::Sender<Result<Taken, Refusal>>, Room),
+    /// It comes out of the spool, where this is its number.
+    Forward(u64),
     /// It was told before.
     Nobody,
 }
@@ -35,6 +40,14 @@ pub(super) struct Room {
 }
 
 impl SendWaiter {
+    /// It is in the spool.
+    pub(super) fn tell_spooled(self, number: u64) {
+        if let Self::Spooling(waiter, room) = self {
+            drop(room);
+            let _ = waiter.send(Ok(Taken::Spooled(number)));
+        }
+    }
+
     /// Tells the outcome. Whoever waited may have gone, which changes nothing.
     pub(super) fn tell(self, outcome: Outcome) {
         match self {
@@ -44,7 +57,13 @@ impl SendWaiter {
                 let _ = waiter.send(outcome);
             }
             Self::InBatch(batch, index) => batch.tell(index, outcome),
-            Self::Nobody => {}
+            Self::Spooling(waiter, room) => {
+                drop(room);
+                let stored = outcome.map(|(seq, duplicate)| Taken::Stored(seq, duplicate));
+                let _ = waiter.send(stored);
+            }
+            // The spool is told under the lock, where order counts.
+            Self::Forward(_) | Self::Nobody => {}
         }
     }
 }

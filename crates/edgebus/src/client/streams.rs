@@ -55,10 +55,6 @@ pub(super) struct Stream {
     parked: Vec<Said>,
     /// The application has left; it is only kept to say what is parked.
     leaving: bool,
-    /// The next connection leads to a store that does not know it.
-    elsewhere: bool,
-    /// Leases of another store may still be around.
-    moved: bool,
 }
 
 /// What a stream that is open has to say at once.
@@ -98,8 +94,6 @@ impl Streams {
             held,
             parked: Vec::new(),
             leaving: false,
-            elsewhere: false,
-            moved: false,
         };
         self.streams.insert(self.last, stream);
         self.last
@@ -142,7 +136,6 @@ impl Streams {
     ) -> Option<(Option<OpenWaiter>, ToSay)> {
         let stream = self.streams.get_mut(&own)?;
         stream.is_open = true;
-        stream.elsewhere = false;
         let first = stream.first.take();
         if first.is_none() {
             stream.resume(kept);
@@ -194,13 +187,8 @@ impl Streams {
         let Some(stream) = self.streams.get_mut(&own) else {
             return Err(said);
         };
-        let held = match said.settlement {
-            Settlement::Extend => stream.held.contains(&said.token),
-            _ => stream.held.remove(&said.token),
-        };
-        // A lease of another store may look like one of this store, and settle the wrong message.
-        if stream.moved && !held {
-            return Err(said);
+        if said.settlement != Settlement::Extend {
+            stream.held.remove(&said.token);
         }
         match stream.number.filter(|_| stream.is_open) {
             Some(number) => Ok(Some((number, said))),
@@ -283,18 +271,20 @@ impl Streams {
             .for_each(|stream| stream.lose(now));
     }
 
-    /// The next connection leads to another store: nothing that is held counts there.
-    pub(super) fn forget_leases(&mut self) -> Vec<Said> {
+    /// The next connection leads to another store: what is held counts for nothing there, and a
+    /// lease may look like one of another message. So workers end; what they wanted to say is
+    /// handed out.
+    pub(super) fn end_workers(&mut self, why: &Refusal) -> Vec<Said> {
         let mut parked = Vec::new();
-        for stream in self.streams.values_mut() {
-            stream.held.clear();
-            (stream.elsewhere, stream.moved) = (true, true);
-            parked.append(&mut stream.parked);
-            if let Open::Consume(consume) = &mut stream.open {
-                consume.held.clear();
+        self.streams.retain(|_, stream| {
+            let is_worker = matches!(stream.end, StreamEnd::Worker(_));
+            let ends = is_worker && stream.first.is_none();
+            if ends {
+                parked.append(&mut stream.parked);
+                stream.tell_end(Some(why.clone()));
             }
-        }
-        self.streams.retain(|_, stream| !stream.leaving);
+            !ends
+        });
         parked
     }
 
@@ -346,8 +336,8 @@ impl Stream {
         if self.first.is_none() {
             consume.held = self.held.iter().copied().take(HELD_MAX).collect();
             // It was there, so it is to be there: an operator who has removed the consumer since
-            // did not mean it to begin anew. Another store has never seen it.
-            consume.config = consume.config.filter(|_| self.elsewhere);
+            // did not mean it to begin anew.
+            consume.config = None;
         }
         Open::Consume(consume)
     }

@@ -19,6 +19,8 @@ pub(super) enum Telling {
     Refused(Asking, Refusal),
     /// The connection was lost, and it must not be asked twice.
     Lost(Asking),
+    /// What became of it in the spool.
+    Written(Sent, Result<u64, Refusal>),
     /// There was no connection for it.
     Parked(Parked, Refusal),
 }
@@ -41,6 +43,7 @@ impl Telling {
             Self::Said(said, refusal) => said.tell(Err(refusal)),
             Self::Refused(asking, refusal) => asking.refuse(refusal),
             Self::Lost(asking) => asking.refuse(lost()),
+            Self::Written(sent, written) => sent.tell_written(written),
             Self::Parked(parked, refusal) => parked.refuse(refusal),
         }
     }

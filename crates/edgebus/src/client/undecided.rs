@@ -170,6 +170,29 @@ impl Sent {
     pub(super) fn tell(self, outcome: Outcome) {
         self.waiter.tell(outcome);
     }
+
+    /// A spool may take it as well.
+    pub(super) fn is_for_spool(&self) -> bool {
+        matches!(self.waiter, SendWaiter::Spooling(..))
+    }
+
+    /// It comes out of the spool, and is there until a server has it.
+    pub(super) fn is_forward(&self) -> bool {
+        matches!(self.waiter, SendWaiter::Forward(_))
+    }
+
+    /// Tells what became of it in the spool. That it is not there says nothing of a server that it
+    /// may have reached.
+    pub(super) fn tell_written(self, written: Result<u64, Refusal>) {
+        match written {
+            Ok(number) => self.waiter.tell_spooled(number),
+            Err(refusal) if self.left => {
+                let unknown = unknown(&refusal.message);
+                self.tell(Err(unknown));
+            }
+            Err(refusal) => self.tell(Err(refusal)),
+        }
+    }
 }
 
 impl Awaited {

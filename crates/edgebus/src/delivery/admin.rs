@@ -1,4 +1,4 @@
-//! Typed calls for operators, the same on the bus and on a client.
+//! Typed calls for operators, the same on the bus and on a client, with async and without.
 //!
 //! Both have one `admin(Admin) -> Managed`; the macro here puts a method with the right types above
 //! it for everything that can be asked.
@@ -50,9 +50,10 @@ pub(crate) fn mismatch(_: Managed) -> Refusal {
     )
 }
 
-/// Gives a type with `async fn admin(&self, Admin) -> Result<Managed, Refusal>` the typed calls.
+/// Gives a type with `async fn admin(&self, Admin) -> Result<Managed, Refusal>` the typed calls:
+/// `admin_calls!(Type, [async] [.await])`. With `[] []` none of them is async, nor is `admin`.
 macro_rules! admin_calls {
-    ($type:ty) => {
+    ($type:ty, [$($async:tt)?] [$($await:tt)*]) => {
         const _: () = {
             use edgebus_core::admin::{
                 Admin, ClientInfo, ConsumerInfo, DeadLetterFilter, Managed, Position, RequestState,
@@ -71,8 +72,8 @@ macro_rules! admin_calls {
                 ///
                 /// # Errors
                 /// Why not.
-                pub async fn consumers(&self) -> Result<Vec<ConsumerInfo>, Refusal> {
-                    match self.admin(Admin::Consumers).await? {
+                pub $($async)? fn consumers(&self) -> Result<Vec<ConsumerInfo>, Refusal> {
+                    match self.admin(Admin::Consumers)$($await)*? {
                         Managed::Consumers(consumers) => Ok(consumers),
                         other => Err(mismatch(other)),
                     }
@@ -82,11 +83,11 @@ macro_rules! admin_calls {
                 ///
                 /// # Errors
                 /// Why not.
-                pub async fn consumer_info(
+                pub $($async)? fn consumer_info(
                     &self,
                     name: ConsumerName,
                 ) -> Result<ConsumerInfo, Refusal> {
-                    match self.admin(Admin::ConsumerInfo { name }).await? {
+                    match self.admin(Admin::ConsumerInfo { name })$($await)*? {
                         Managed::Consumers(mut consumers) if consumers.len() == 1 => {
                             Ok(consumers.remove(0))
                         }
@@ -100,40 +101,39 @@ macro_rules! admin_calls {
                 /// # Errors
                 /// [`edgebus_core::Code::ConsumerExists`],
                 /// [`edgebus_core::Code::ResponderOverlap`] and others.
-                pub async fn consumer_add(
+                pub $($async)? fn consumer_add(
                     &self,
                     name: ConsumerName,
                     config: ConsumerConfig,
                 ) -> Result<(), Refusal> {
-                    self.done(Admin::ConsumerAdd { name, config }).await
+                    self.done(Admin::ConsumerAdd { name, config })$($await)*
                 }
 
                 /// Stops giving out a consumer's messages. What workers hold they may finish.
                 ///
                 /// # Errors
                 /// Why not.
-                pub async fn consumer_pause(&self, name: ConsumerName) -> Result<(), Refusal> {
-                    self.done(Admin::ConsumerPause { name, paused: true }).await
+                pub $($async)? fn consumer_pause(&self, name: ConsumerName) -> Result<(), Refusal> {
+                    self.done(Admin::ConsumerPause { name, paused: true })$($await)*
                 }
 
                 /// Gives out a consumer's messages again, also when most of what it was given failed.
                 ///
                 /// # Errors
                 /// Why not.
-                pub async fn consumer_resume(&self, name: ConsumerName) -> Result<(), Refusal> {
+                pub $($async)? fn consumer_resume(&self, name: ConsumerName) -> Result<(), Refusal> {
                     self.done(Admin::ConsumerPause {
                         name,
                         paused: false,
-                    })
-                    .await
+                    })$($await)*
                 }
 
                 /// Removes a consumer with all it knew. Its workers are told.
                 ///
                 /// # Errors
                 /// Why not.
-                pub async fn consumer_remove(&self, name: ConsumerName) -> Result<(), Refusal> {
-                    self.done(Admin::ConsumerRemove { name }).await
+                pub $($async)? fn consumer_remove(&self, name: ConsumerName) -> Result<(), Refusal> {
+                    self.done(Admin::ConsumerRemove { name })$($await)*
                 }
 
                 /// Sets a consumer to a place in the log: everything before it is done, everything from
@@ -141,12 +141,12 @@ macro_rules! admin_calls {
                 ///
                 /// # Errors
                 /// Why not.
-                pub async fn consumer_reset(
+                pub $($async)? fn consumer_reset(
                     &self,
                     name: ConsumerName,
                     to: Position,
                 ) -> Result<(), Refusal> {
-                    self.done(Admin::ConsumerReset { name, to }).await
+                    self.done(Admin::ConsumerReset { name, to })$($await)*
                 }
 
                 /// Leases up to `count` messages of a consumer without being its worker, waiting at
@@ -155,7 +155,7 @@ macro_rules! admin_calls {
                 ///
                 /// # Errors
                 /// Why not.
-                pub async fn next(
+                pub $($async)? fn next(
                     &self,
                     name: ConsumerName,
                     count: u32,
@@ -169,7 +169,7 @@ macro_rules! admin_calls {
                         ack,
                         wait_ms,
                     };
-                    match self.admin(next).await? {
+                    match self.admin(next)$($await)*? {
                         Managed::Deliveries(deliveries) => Ok(deliveries),
                         other => Err(mismatch(other)),
                     }
@@ -180,7 +180,7 @@ macro_rules! admin_calls {
                 /// # Errors
                 /// [`edgebus_core::Code::StaleLease`], [`edgebus_core::Code::AlreadyCompleted`] and
                 /// others.
-                pub async fn settle_by_name(
+                pub $($async)? fn settle_by_name(
                     &self,
                     name: ConsumerName,
                     token: LeaseToken,
@@ -190,15 +190,14 @@ macro_rules! admin_calls {
                         name,
                         token,
                         settlement,
-                    })
-                    .await
+                    })$($await)*
                 }
 
                 /// Up to `limit` dead letters with numbers above `after`, in their order.
                 ///
                 /// # Errors
                 /// Why not.
-                pub async fn dead_letters(
+                pub $($async)? fn dead_letters(
                     &self,
                     filter: DeadLetterFilter,
                     after: u64,
@@ -209,7 +208,7 @@ macro_rules! admin_calls {
                         after,
                         limit,
                     };
-                    match self.admin(page).await? {
+                    match self.admin(page)$($await)*? {
                         Managed::DeadLetters { letters, next } => {
                             Ok(DeadLetterPage::new(letters, next))
                         }
@@ -221,11 +220,11 @@ macro_rules! admin_calls {
                 ///
                 /// # Errors
                 /// Why not.
-                pub async fn dead_letter_count(
+                pub $($async)? fn dead_letter_count(
                     &self,
                     filter: DeadLetterFilter,
                 ) -> Result<u64, Refusal> {
-                    self.count(Admin::DeadLetterCount { filter }).await
+                    self.count(Admin::DeadLetterCount { filter })$($await)*
                 }
 
                 /// Has dead letters tried again by their consumers; says how many. With `dry_run` only
@@ -233,33 +232,32 @@ macro_rules! admin_calls {
                 ///
                 /// # Errors
                 /// [`edgebus_core::Code::BadQuery`] when nothing is chosen, and others.
-                pub async fn requeue(
+                pub $($async)? fn requeue(
                     &self,
                     filter: DeadLetterFilter,
                     dry_run: bool,
                 ) -> Result<u64, Refusal> {
-                    self.count(Admin::Requeue { filter, dry_run }).await
+                    self.count(Admin::Requeue { filter, dry_run })$($await)*
                 }
 
                 /// Removes dead letters for good; says how many. With `dry_run` only counts them.
                 ///
                 /// # Errors
                 /// [`edgebus_core::Code::BadQuery`] when nothing is chosen, and others.
-                pub async fn remove_dead_letters(
+                pub $($async)? fn remove_dead_letters(
                     &self,
                     filter: DeadLetterFilter,
                     dry_run: bool,
                 ) -> Result<u64, Refusal> {
-                    self.count(Admin::RemoveDeadLetters { filter, dry_run })
-                        .await
+                    self.count(Admin::RemoveDeadLetters { filter, dry_run })$($await)*
                 }
 
                 /// Who is connected to the server. A bus that runs alone knows of nobody.
                 ///
                 /// # Errors
                 /// Why not.
-                pub async fn clients(&self) -> Result<Vec<ClientInfo>, Refusal> {
-                    match self.admin(Admin::Clients).await? {
+                pub $($async)? fn clients(&self) -> Result<Vec<ClientInfo>, Refusal> {
+                    match self.admin(Admin::Clients)$($await)*? {
                         Managed::Clients(clients) => Ok(clients),
                         other => Err(mismatch(other)),
                     }
@@ -269,8 +267,8 @@ macro_rules! admin_calls {
                 ///
                 /// # Errors
                 /// Why not.
-                pub async fn trim(&self, before: Position) -> Result<Trimmed, Refusal> {
-                    match self.admin(Admin::Trim { before }).await? {
+                pub $($async)? fn trim(&self, before: Position) -> Result<Trimmed, Refusal> {
+                    match self.admin(Admin::Trim { before })$($await)*? {
                         Managed::Trimmed {
                             first_seq,
                             messages,
@@ -284,34 +282,34 @@ macro_rules! admin_calls {
                 ///
                 /// # Errors
                 /// Why not.
-                pub async fn replay_into(
+                pub $($async)? fn replay_into(
                     &self,
                     name: ConsumerName,
                     query: LogQuery,
                 ) -> Result<u64, Refusal> {
-                    self.count(Admin::ReplayInto { name, query }).await
+                    self.count(Admin::ReplayInto { name, query })$($await)*
                 }
 
                 /// What became of a request.
                 ///
                 /// # Errors
                 /// Why not.
-                pub async fn request_state(&self, id: RequestId) -> Result<RequestState, Refusal> {
-                    match self.admin(Admin::RequestState { id }).await? {
+                pub $($async)? fn request_state(&self, id: RequestId) -> Result<RequestState, Refusal> {
+                    match self.admin(Admin::RequestState { id })$($await)*? {
                         Managed::State(state) => Ok(state),
                         other => Err(mismatch(other)),
                     }
                 }
 
-                async fn done(&self, admin: Admin) -> Result<(), Refusal> {
-                    match self.admin(admin).await? {
+                $($async)? fn done(&self, admin: Admin) -> Result<(), Refusal> {
+                    match self.admin(admin)$($await)*? {
                         Managed::Done => Ok(()),
                         other => Err(mismatch(other)),
                     }
                 }
 
-                async fn count(&self, admin: Admin) -> Result<u64, Refusal> {
-                    match self.admin(admin).await? {
+                $($async)? fn count(&self, admin: Admin) -> Result<u64, Refusal> {
+                    match self.admin(admin)$($await)*? {
                         Managed::Count(count) => Ok(count),
                         other => Err(mismatch(other)),
                     }

@@ -69,6 +69,8 @@ impl From<Handled> for Settlement {
 pub struct Handler {
     stop: Option<oneshot::Sender<()>>,
     running: JoinHandle<Result<(), Refusal>>,
+    /// What it ended with has been told.
+    over: bool,
 }
 
 impl Handler {
@@ -77,18 +79,21 @@ impl Handler {
     pub async fn stop(mut self) {
         drop(self.stop.take());
         // It ended by itself, or the process ends: there is nothing left to stop.
-        let _ = (&mut self.running).await;
+        let _ = self.ended().await;
     }
 
-    /// Waits until no more messages come. Cancel-safe; to be asked once.
+    /// Waits until no more messages come. Cancel-safe.
     ///
     /// # Errors
-    /// Why not: the connection was lost, the consumer removed, or the bus stopped.
+    /// Why not, the first time it is asked: the connection was lost, the consumer removed, or the
+    /// bus stopped.
     pub async fn ended(&mut self) -> Result<(), Refusal> {
-        match (&mut self.running).await {
-            Ok(ended) => ended,
-            Err(_) => Ok(()),
+        if self.over {
+            return Ok(());
         }
+        let ended = (&mut self.running).await;
+        self.over = true;
+        ended.unwrap_or(Ok(()))
     }
 }
 
@@ -116,6 +121,7 @@ where
     Handler {
         stop: Some(stop),
         running: tokio::spawn(runner.run(concurrency.max(1), handler, stopped)),
+        over: false,
     }
 }
 

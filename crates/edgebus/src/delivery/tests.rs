@@ -339,6 +339,9 @@ async fn handler_hears_why_no_more_messages_come() {
     let lost = Refusal::new(Code::Disconnected, "gone");
     events.send(WorkerEvent::Ended(lost.clone())).expect("open");
     assert_eq!(handler.ended().await, Err(lost));
+    // There is nothing more to wait for, and nobody waits.
+    assert_eq!(handler.ended().await, Ok(()));
+    handler.stop().await;
 }
 
 #[test]

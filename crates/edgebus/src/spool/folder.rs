@@ -6,6 +6,7 @@
 //!  journal/     the journal
 //! ```
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -67,11 +68,15 @@ impl Folder {
 
 /// The journal of a folder that is looked at and not opened.
 pub(super) fn look(files: &dyn Files, dir: &Path) -> Result<PathBuf, StoreError> {
-    match read_version(files, dir, &SPOOL)? {
-        Some(_) => Ok(dir.join("journal")),
-        None => {
-            let what = format!("{} holds no spool: name another folder", dir.display());
-            Err(Refusal::new(Code::NotFound, what).into())
-        }
+    match read_version(files, dir, &SPOOL) {
+        Ok(Some(_)) => Ok(dir.join("journal")),
+        Err(StoreError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => none(dir),
+        Err(error) => Err(error),
+        Ok(None) => none(dir),
     }
+}
+
+fn none(dir: &Path) -> Result<PathBuf, StoreError> {
+    let what = format!("{} holds no spool: name another folder", dir.display());
+    Err(Refusal::new(Code::NotFound, what).into())
 }

@@ -10,9 +10,11 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 use edgebus_core::{Code, Refusal};
 
+use super::cursor::Ground;
 use super::numbers::Numbers;
+use crate::store::StoreError;
 use crate::store::dead_letter::Fate;
-use crate::store::journal::Place;
+use crate::store::journal::{Place, missing};
 use crate::store::op::{Mark, Op};
 
 /// The place of an operation.
@@ -163,11 +165,32 @@ impl Index {
         Ok(())
     }
 
-    /// The number of a segment that is missing before the oldest there is.
-    pub(super) fn missing_segment(&self) -> Option<u64> {
-        let oldest = self.segments.front()?.segment;
-        let mark = self.marked?;
-        (oldest > mark.segment || self.first < self.oldest).then(|| oldest.saturating_sub(1))
+    /// Whether all is there that the newest mark says there should be.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`], naming the segment that is missing before the oldest there is.
+    pub(super) fn check_whole(&self, ground: &Ground) -> Result<(), StoreError> {
+        let (Some(oldest), Some(mark)) = (self.segments.front(), self.marked) else {
+            return Ok(());
+        };
+        if oldest.segment > mark.segment || self.first < self.oldest {
+            return Err(missing(&ground.journal, oldest.segment.saturating_sub(1)));
+        }
+        Ok(())
+    }
+
+    /// Whether there is a journal at all: one is made before the folder is marked as a spool.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`].
+    pub(super) fn check_there_is_one(&self, ground: &Ground) -> Result<(), StoreError> {
+        match self.marked {
+            Some(_) => Ok(()),
+            None => {
+                let detail = "there is no journal in the folder, and there was one";
+                Err(StoreError::corrupt(&ground.journal, detail))
+            }
+        }
     }
 
     /// A request was appended to the last segment, under the next number.

@@ -15,7 +15,7 @@ use super::rows::rows;
 use super::{Spool, SpoolRow, folder};
 use crate::files::{Files, RealFiles};
 use crate::store::StoreError;
-use crate::store::journal::{look, missing};
+use crate::store::journal::look;
 
 /// How often reading begins anew before it is given up.
 const ATTEMPTS_MAX: usize = 32;
@@ -98,9 +98,8 @@ fn take_index(ground: &Ground) -> Result<Index, StoreError> {
         let end = place.offset + header.disk_bytes() as u64;
         index.take_group(place, end, &ops)
     })?;
-    if let Some(number) = index.missing_segment() {
-        return Err(missing(&ground.journal, number));
-    }
+    index.check_whole(ground)?;
+    index.check_there_is_one(ground)?;
     index.tally(|index, figures| ground.waiting_bytes(index, figures))?;
     Ok(index)
 }

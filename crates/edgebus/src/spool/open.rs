@@ -12,7 +12,7 @@ use super::{Spool, SpoolConfig};
 use crate::clock::{Clock, SystemClock};
 use crate::files::{Files, RealFiles};
 use crate::store::StoreError;
-use crate::store::journal::{Begins, Journal, missing, recover};
+use crate::store::journal::{Begins, Journal, recover};
 use crate::store::store_time::StoreTime;
 
 impl Spool {
@@ -55,16 +55,13 @@ impl Spool {
             files: files.clone(),
             journal: folder.journal.clone(),
         };
-        if let Some(number) = index.missing_segment() {
-            return Err(missing(&ground.journal, number));
-        }
+        index.check_whole(&ground)?;
         if folder.is_new && index.next > 1 {
             let detail = "the file is missing, but there is a journal";
             return Err(StoreError::corrupt(&dir.join("VERSION"), detail));
         }
-        if !folder.is_new && index.marked.is_none() {
-            let detail = "there is no journal in the folder, and there was one";
-            return Err(StoreError::corrupt(&ground.journal, detail));
+        if !folder.is_new {
+            index.check_there_is_one(&ground)?;
         }
         index.tally(|index, figures| ground.waiting_bytes(index, figures))?;
 

@@ -2,9 +2,17 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod blocking;
+
 mod bus;
 
+mod client;
+
+mod chaos;
+
 mod delivery;
+
+mod examples;
 
 mod protocol;
 

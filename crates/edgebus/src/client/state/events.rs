@@ -6,10 +6,10 @@ use edgebus_core::wire::Frame;
 use edgebus_core::{Code, Entry, Refusal};
 
 use super::{Event, Phase, State};
-use crate::client::pending::Told;
+use crate::client::pending::{Outcome, SendWaiter, Told};
 use crate::client::streams::left;
 use crate::client::telling::Telling;
-use crate::client::undecided::{Asked, Awaited, Parked, Said};
+use crate::client::undecided::{Asked, Awaited, Parked, Said, Sent};
 
 impl State {
     /// Takes frames that came on a connection. Says whether there is something to be written.
@@ -23,17 +23,24 @@ impl State {
         told: &mut Vec<Telling>,
     ) -> Result<bool, Refusal> {
         let mut events = Vec::new();
+        let mut forwarded = Vec::new();
         let mut ended = Ok(());
         if let Phase::Up(session) = &mut self.phase
             && connection == self.connection
         {
             ended = frames.drain(..).try_for_each(|frame| {
                 session.on_frame(frame, |event| match event {
+                    Event::Sent(sent, Ok(stored)) if sent.is_forward() => {
+                        forwarded.push((sent, Ok(stored)));
+                    }
                     // Apart from the others, as they are many.
                     Event::Sent(sent, Ok(stored)) => told.push(Telling::Sent(sent, Ok(stored))),
                     event => events.push(event),
                 })
             });
+        }
+        for (sent, outcome) in forwarded {
+            self.forwarded(&sent, outcome);
         }
         let mut filled = false;
         for event in events {
@@ -54,6 +61,7 @@ impl State {
                 self.returned.push(Parked::Send(sent));
                 end_with(ended, refusal);
             }
+            Event::Sent(sent, outcome) if sent.is_forward() => self.forwarded(&sent, outcome),
             Event::Sent(sent, outcome) => told.push(Telling::Sent(sent, outcome)),
             Event::Answered(awaited, Err(refusal)) if self.is_loss(&refusal) => {
                 self.returned_request(awaited);
@@ -106,6 +114,13 @@ impl State {
             _ => {}
         }
         false
+    }
+
+    /// What became of a request out of the spool.
+    fn forwarded(&mut self, sent: &Sent, outcome: Outcome) {
+        if let (SendWaiter::Forward(number), Some(spool)) = (&sent.waiter, &mut self.spool) {
+            spool.decided(*number, outcome);
+        }
     }
 
     /// Whether a refusal says no more than that this connection is of no use.

@@ -4,6 +4,7 @@
 //! No I/O, and the time is handed in. Invariants: what the application said is in exactly one of
 //! session, parked and told; over every connection it leaves in the order in which it was said.
 
+mod ending;
 mod events;
 
 use std::collections::VecDeque;
@@ -17,7 +18,8 @@ use tokio::time::Instant;
 
 use super::outgoing::Outgoing;
 use super::pending::OpenWaiter;
-use super::streams::{StreamEnd, Streams, left, not_opened};
+use super::spooling::SpoolQueue;
+use super::streams::{StreamEnd, Streams, left};
 use super::telling::Telling;
 use super::undecided::{Asked, Asking, Awaited, Parked, Patience, Question, Said, Sent, not_sent};
 
@@ -33,6 +35,8 @@ pub(super) struct State {
     /// What the server could not take in because it ends; to be said again.
     returned: Vec<Parked>,
     pub(super) streams: Streams,
+    /// Where sends go that need not wait for a server.
+    pub(super) spool: Option<SpoolQueue>,
     /// Counts connections.
     connection: u64,
     /// Sends with lower tags may have left on this connection.
@@ -56,7 +60,11 @@ enum Phase {
 
 impl State {
     /// No connection so far.
-    pub(super) fn new(reconnect: bool, give_up_after: Option<Duration>) -> Self {
+    pub(super) fn new(
+        reconnect: bool,
+        give_up_after: Option<Duration>,
+        spool: Option<SpoolQueue>,
+    ) -> Self {
         let reason = Refusal::new(Code::Disconnected, "no server was reached so far");
         Self {
             phase: Phase::Away(reason),
@@ -64,6 +72,7 @@ impl State {
             parked: VecDeque::new(),
             returned: Vec::new(),
             streams: Streams::default(),
+            spool,
             connection: 0,
             left_below: 0,
             next_ordinal: 0,
@@ -110,6 +119,40 @@ impl State {
                 .for_each(|sent| self.park(Parked::Send(sent))),
         }
         Ok(())
+    }
+
+    /// Sends a request, or has it go to the spool.
+    ///
+    /// # Errors
+    /// Nothing is sent any more.
+    pub(super) fn send_spooling(&mut self, sent: Sent) -> Result<(), Refusal> {
+        self.check_open()?;
+        match (&mut self.phase, &mut self.spool) {
+            (Phase::Up(session), Some(spool)) if spool.is_empty() => {
+                self.outgoing
+                    .push(session.send(vec![sent.record.clone()], [sent]));
+            }
+            (_, Some(spool)) => spool.push(sent),
+            (_, None) => self.put(Parked::Send(sent)),
+        }
+        Ok(())
+    }
+
+    /// Sends requests out of the spool, if the connection is still the one they were read for.
+    pub(super) fn forward(&mut self, connection: u64, sent: Vec<Sent>) -> bool {
+        match &mut self.phase {
+            Phase::Up(session) if connection == self.connection => {
+                let records = sent.iter().map(|sent| sent.record.clone()).collect();
+                self.outgoing.push(session.send(records, sent));
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The connection there is.
+    pub(super) fn connection(&self) -> Option<u64> {
+        matches!(self.phase, Phase::Up(_)).then_some(self.connection)
     }
 
     /// Sends a request whose reply is waited for.
@@ -239,12 +282,15 @@ impl State {
         let elsewhere = matches!((self.store, store), (Some(was), Some(is)) if was != is);
         self.store = store.or(self.store);
         self.phase = Phase::Up(session);
+        let other = Refusal::new(
+            Code::Disconnected,
+            "the next server has another store: what was said to the first one counts there alone",
+        );
         if elsewhere {
-            let gone = self.streams.forget_leases();
+            let gone = self.streams.end_workers(&other);
             told.extend(gone.into_iter().map(|said| Telling::Said(said, left())));
         }
         self.open_streams();
-        let other = Refusal::new(Code::Disconnected, "the next server has another store");
         for parked in std::mem::take(&mut self.parked) {
             let over = match elsewhere && parked.may_have_left() {
                 true => Some(parked.end(&other)),
@@ -298,89 +344,12 @@ impl State {
         parked.extend(questions);
         for mut waiting in parked {
             waiting.wait_from(now);
-            self.parked.push_back(waiting);
+            self.park_or_spool(waiting);
+        }
+        if let Some(spool) = &mut self.spool {
+            spool.lost();
         }
         told
-    }
-
-    /// Nothing more is sent, and nothing comes.
-    pub(super) fn close(&mut self, reason: &Refusal) -> Vec<Telling> {
-        if let Phase::Closed(_) = &self.phase {
-            return Vec::new();
-        }
-        let now = Instant::now();
-        let mut told = self.lost(reason, now);
-        self.phase = Phase::Closed(reason.clone());
-        for parked in std::mem::take(&mut self.parked) {
-            let end = parked.end(reason);
-            told.push(Telling::Parked(parked, end));
-        }
-        let (waiters, parked) = self.streams.end_all(reason);
-        let not_opened = not_opened(reason);
-        told.extend(
-            waiters
-                .into_iter()
-                .map(|waiter| Telling::NotOpened(waiter, not_opened.clone())),
-        );
-        told.extend(parked.into_iter().map(Telling::said_lost));
-        told
-    }
-
-    /// As [`State::close`], but what was said so far is still to be written.
-    pub(super) fn finish(&mut self, reason: &Refusal) -> Vec<Telling> {
-        let mut outgoing = std::mem::take(&mut self.outgoing);
-        if let Phase::Up(session) = &mut self.phase {
-            self.left_below = session.next_tag();
-            outgoing.finish(session);
-        }
-        let told = self.close(reason);
-        self.outgoing = outgoing;
-        told
-    }
-
-    /// Gives up on what has waited for a connection for too long, or has run out of time.
-    pub(super) fn give_up(&mut self, now: Instant) -> Vec<Telling> {
-        let mut told = Vec::new();
-        let Phase::Away(reason) = &self.phase else {
-            return told;
-        };
-        let patience = self.patience(now);
-        let mut stay = VecDeque::with_capacity(self.parked.len());
-        for parked in self.parked.drain(..) {
-            match parked.over(&patience, reason) {
-                Some(refusal) => told.push(Telling::Parked(parked, refusal)),
-                None => stay.push_back(parked),
-            }
-        }
-        self.parked = stay;
-        let not_opened = not_opened(reason);
-        let waiters = self.streams.give_up(&patience);
-        told.extend(
-            waiters
-                .into_iter()
-                .map(|waiter| Telling::NotOpened(waiter, not_opened.clone())),
-        );
-        told
-    }
-
-    /// Nothing new is taken; streams end, and what is held can still be settled.
-    pub(super) fn drain(&mut self) {
-        let draining = Refusal::new(
-            Code::ShuttingDown,
-            "the client is draining: use another one",
-        );
-        self.streams.drain(&draining);
-        self.draining = Some(draining);
-    }
-
-    /// Whether nobody waits for anything any more.
-    pub(super) fn is_idle(&self) -> bool {
-        let nothing_parked = self.parked.is_empty() && self.streams.len() == 0;
-        match &self.phase {
-            Phase::Up(session) => nothing_parked && self.returned.is_empty() && session.is_idle(),
-            Phase::Away(_) => nothing_parked,
-            Phase::Closed(_) => true,
-        }
     }
 
     /// The server refused something because it ends: if it does not close the connection by
@@ -393,6 +362,15 @@ impl State {
         Patience {
             now,
             give_up_after: self.give_up_after,
+        }
+    }
+
+    fn park_or_spool(&mut self, parked: Parked) {
+        match (parked, &mut self.spool) {
+            (Parked::Send(sent), Some(spool)) if sent.is_for_spool() => spool.push(sent),
+            // It is in the spool.
+            (Parked::Send(sent), _) if sent.is_forward() => {}
+            (parked, _) => self.parked.push_back(parked),
         }
     }
 

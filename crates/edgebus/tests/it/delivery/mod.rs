@@ -1,7 +1,7 @@
 //! Replies, consumers, subscriptions and operators through a client; each case runs over TCP and
 //! over memory, unless it is about the connection itself.
 
-mod fixture;
+pub(crate) mod fixture;
 
 /// Runs each case over both transports.
 macro_rules! over_either {

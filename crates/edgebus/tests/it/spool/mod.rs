@@ -4,6 +4,14 @@ mod basics;
 
 mod bounds;
 
+mod damage;
+
+mod faults;
+
+mod looking;
+
+mod memory;
+
 use std::path::Path;
 use std::sync::Arc;
 

@@ -1,0 +1,10 @@
+//! Clients whose server goes away and comes back.
+
+mod fixture;
+
+mod cancel;
+mod questions;
+mod sends;
+mod spooling;
+mod states;
+mod streams;
