@@ -14,7 +14,7 @@ use edgebus::{ConsumerName, Refusal, RequestId, ServerUrl, Topic, TopicPattern};
 
 use crate::time::Position;
 use crate::values;
-use crate::{bench, consumer, dlq, publish, reply, request, sub};
+use crate::{bench, consumer, dlq, publish, reply, request, spool, sub};
 
 /// What every script needs to know.
 const AFTER_HELP: &str = "\
@@ -49,7 +49,7 @@ pub(crate) struct Global {
 pub(crate) enum Command {
     /// Run the server
     Serve(ServeOptions),
-    /// Store a request, or a file of them; done when they are on the server's disk
+    /// Store a request, or a file of them; done when they are on the server's disk, or on this one's
     Send(SendOptions),
     /// Store a request and print the reply to it
     Request(request::Options),
@@ -67,6 +67,8 @@ pub(crate) enum Command {
     Consumer(consumer::Options),
     /// Dead letters: messages that failed for good
     Dlq(dlq::Options),
+    /// Requests that wait on this machine until a server has them
+    Spool(spool::Options),
     /// Who is connected
     Client(ClientOptions),
     /// Show the server's figures
@@ -141,6 +143,13 @@ pub(crate) struct SendOptions {
     /// Send each line of a file of JSON lines as a request; `-` for standard input
     #[arg(long, value_name = "FILE", conflicts_with_all = ["payload", "id"])]
     pub(crate) file: Option<PathBuf>,
+    /// Keep it in this folder when no server is there, or while older requests wait in it; the next
+    /// command with the folder forwards it (see spool). One command at a time has a folder
+    #[arg(long, value_name = "DIR")]
+    pub(crate) spool: Option<PathBuf>,
+    /// Most bytes of requests in the spool [default: 256MiB]
+    #[arg(long, value_name = "SIZE", requires = "spool", value_parser = values::bytes)]
+    pub(crate) spool_bytes_max: Option<u64>,
     /// The field of each line that holds its id: a UUID, or any value that is unique in the topic
     #[arg(long, value_name = "NAME", requires = "file",
           conflicts_with_all = ["payload", "id"])]

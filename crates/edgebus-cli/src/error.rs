@@ -96,6 +96,12 @@ impl CliError {
         error
     }
 
+    /// Whether it has this code.
+    pub(crate) fn is(&self, code: Code) -> bool {
+        let said = self.said.as_ref();
+        said.is_some_and(|failure| failure.code == code.as_str())
+    }
+
     /// Names the request it is about.
     #[must_use]
     pub(crate) fn about(mut self, id: RequestId) -> Self {
@@ -204,6 +210,7 @@ impl From<ConnectError> for CliError {
     fn from(error: ConnectError) -> Self {
         match error {
             ConnectError::Refused(refusal) => Self::with_status(refusal, NO_CONNECTION),
+            ConnectError::Spool(refusal) => refusal.into(),
             other => Self::new(
                 Code::Disconnected.as_str(),
                 format!("{other}; is the server running there?"),

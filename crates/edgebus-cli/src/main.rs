@@ -2,8 +2,8 @@
 //!
 //! In reading order: [`args`] what can be typed; [`error`] how a command fails, and with which
 //! exit status; [`output`] what is printed; [`serve`] and [`http`] the server; [`remote`] the way
-//! to a server, [`reconnect`] the way back to it, and [`source`] also a folder without one; [`send`],
-//! [`request`], [`publish`] what asks and tells; [`reply`], [`sub`] what answers and listens;
+//! to a server, [`reconnect`] the way back to it, [`spooling`] the way past a spool, and [`source`] also a folder without one; [`send`],
+//! [`request`], [`publish`] what asks and tells; [`reply`], [`sub`] what answers and listens; [`spool`] what waits for a server;
 //! [`log`], [`consumer`], [`dlq`], [`client`], [`stats`] what operators do; [`bench`] measuring.
 //!
 //! Invariants: stdout carries results only (receipts, rows, figures); everything said about them
@@ -26,6 +26,7 @@ mod reconnect;
 mod remote;
 mod runtime;
 mod source;
+mod spooling;
 
 mod publish;
 mod request;
@@ -34,6 +35,8 @@ mod takers;
 
 mod reply;
 mod sub;
+
+mod spool;
 
 mod client;
 mod consumer;
@@ -93,6 +96,7 @@ fn run(args: Args) -> Result<(), CliError> {
         Command::Replay(options) => log::replay(options, &global),
         Command::Consumer(options) => consumer::run(options.command, &global),
         Command::Dlq(options) => dlq::run(options.command, &global),
+        Command::Spool(options) => spool::run(options.command, &global),
         Command::Client(options) => client::run(&options.command, &global),
         Command::Stats(options) => stats::run(options, &global),
         Command::Health => stats::health(&global),

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::io::{BufWriter, IsTerminal, Stdout, Write};
 
 use edgebus::store::TornTail;
-use edgebus::{Entry, Receipt};
+use edgebus::{Entry, Receipt, Spooled};
 use serde::Serialize;
 
 use crate::error::CliError;
@@ -110,6 +110,32 @@ pub(crate) fn receipt_text(receipt: &Receipt) -> String {
         "stored"
     };
     format!("{stored} {} as seq {}", receipt.request_id, receipt.seq)
+}
+
+/// That a request is in a spool, as JSON.
+#[derive(Debug, Serialize)]
+pub(crate) struct SpooledObject {
+    request_id: String,
+    spooled: bool,
+    number: u64,
+}
+
+impl From<&Spooled> for SpooledObject {
+    fn from(spooled: &Spooled) -> Self {
+        Self {
+            request_id: spooled.request_id.to_string(),
+            spooled: true,
+            number: spooled.number,
+        }
+    }
+}
+
+/// That a request is in a spool, for people.
+pub(crate) fn spooled_text(spooled: &Spooled) -> String {
+    format!(
+        "spooled {} as number {}",
+        spooled.request_id, spooled.number
+    )
 }
 
 /// A stored request as JSON.

@@ -1,82 +1,110 @@
-//! Finds the way back to a server that went away.
+//! Tells people that the server went away and that it is back. The way back is the client's own.
 //!
 //! Invariant: whoever waits is told once that the connection is gone, and once that it is back.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use edgebus::{Client, ClientConfig, ConnectError, Refusal};
+use edgebus::{Client, ConnectionState, ConnectionStates, Refusal};
 
-use crate::args::Global;
-use crate::error::CliError;
 use crate::output::say;
-use crate::remote;
 
-/// How long to wait between tries: longer each time up to a limit, and never the same for two
-/// that were cut off together.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Backoff {
-    next: Duration,
-    connected_at: Option<Instant>,
+/// What happened to a connection.
+#[derive(Debug)]
+pub(crate) enum Change {
+    /// It is gone, and why if that is known; the client looks for the server.
+    Lost(Option<Refusal>),
+    /// It is there again.
+    Back,
+    /// It is gone for good, and why.
+    Over(Refusal),
 }
 
-impl Backoff {
-    const FIRST: Duration = Duration::from_millis(50);
-    /// A server that comes back keeps a worker's leases for 5 s: it must be found before.
-    const LONGEST: Duration = Duration::from_secs(2);
-    /// A connection that lasted so long was a good one.
-    const LASTING: Duration = Duration::from_secs(10);
+/// Watches a client's connection, from when it is there.
+pub(crate) struct Watch {
+    states: ConnectionStates,
+    /// The connection that was there last.
+    connection: u64,
+    is_lost: bool,
+    /// It is back too, which is still to be told.
+    came_back: bool,
+}
 
-    pub(crate) fn new() -> Self {
+impl Watch {
+    pub(crate) fn over(client: &Client) -> Self {
         Self {
-            next: Self::FIRST,
-            connected_at: None,
+            states: client.states(),
+            connection: 1,
+            is_lost: false,
+            came_back: false,
         }
     }
 
-    /// It worked; if that lasts, the next search begins anew.
-    pub(crate) fn connected(&mut self) {
-        self.connected_at = Some(Instant::now());
+    /// Of a client that may have no connection so far.
+    pub(crate) fn from_the_start(client: &Client) -> Self {
+        let is_lost = !matches!(client.state(), ConnectionState::Connected { .. });
+        Self {
+            states: client.states(),
+            connection: u64::from(!is_lost),
+            is_lost,
+            came_back: false,
+        }
     }
 
-    /// Waits for the next try.
-    pub(crate) async fn wait(&mut self) {
-        let lasted = self.connected_at.take().map(|at| at.elapsed());
-        if lasted.is_some_and(|lasted| lasted >= Self::LASTING) {
-            self.next = Self::FIRST;
+    /// Whether it is gone, as far as was told.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.is_lost
+    }
+
+    /// The next change; none after [`Change::Over`]. Cancel-safe.
+    pub(crate) async fn next(&mut self) -> Change {
+        if std::mem::take(&mut self.came_back) {
+            self.is_lost = false;
+            return Change::Back;
         }
-        let wait = self.next;
-        self.next = (wait * 2).min(Self::LONGEST);
-        // A hasher of std is seeded by chance.
-        let chance = RandomState::new().build_hasher().finish() % 256;
-        tokio::time::sleep(wait * (256 + chance as u32) / 512).await;
+        loop {
+            match self.states.next().await {
+                Some(ConnectionState::Connected { connection, .. }) => {
+                    if connection <= self.connection {
+                        continue;
+                    }
+                    self.connection = connection;
+                    if self.is_lost {
+                        self.is_lost = false;
+                        return Change::Back;
+                    }
+                    // It was gone for so short a time that only this shows it.
+                    (self.is_lost, self.came_back) = (true, true);
+                    return Change::Lost(None);
+                }
+                Some(ConnectionState::Lost { reason }) if !self.is_lost => {
+                    self.is_lost = true;
+                    return Change::Lost(Some(reason));
+                }
+                Some(ConnectionState::Closed { reason }) => return Change::Over(reason),
+                Some(_) => {}
+                None => return std::future::pending().await,
+            }
+        }
+    }
+
+    /// As [`Watch::next`], and says it; for those who have no more to say than that.
+    pub(crate) async fn say_next(&mut self) -> Change {
+        let change = self.next().await;
+        match &change {
+            Change::Lost(why) => say_lost(why.as_ref()),
+            Change::Back => say_back("going on"),
+            Change::Over(_) => {}
+        }
+        change
     }
 }
 
-/// Whether the same may work over another connection, or with another run of the server.
+/// How long commands that are to end by themselves wait for a server that went away.
+pub(crate) const GIVE_UP_AFTER: Duration = Duration::from_secs(10);
+
+/// Whether the same may work later, or with another run of the server.
 pub(crate) fn may_come_back(refusal: &Refusal) -> bool {
     refusal.code.is_retryable()
-}
-
-/// Connects, however long it takes.
-///
-/// # Errors
-/// When a server is there and will never talk to us.
-pub(crate) async fn connect_again(
-    global: &Global,
-    config: &ClientConfig,
-    backoff: &mut Backoff,
-) -> Result<Client, CliError> {
-    loop {
-        backoff.wait().await;
-        match remote::try_connect(global, config.clone()).await {
-            Ok(client) => return Ok(client),
-            Err(ConnectError::Refused(refusal)) if !may_come_back(&refusal) => {
-                return Err(ConnectError::Refused(refusal).into());
-            }
-            Err(_) => {}
-        }
-    }
 }
 
 /// Says that the connection is gone.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use edgebus::{Client, ClientConfig, ConnectError};
+use edgebus::{Client, ClientConfig};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -20,22 +20,25 @@ pub(crate) fn runtime() -> Result<Runtime, CliError> {
 /// How commands are called, unless they are told otherwise.
 pub(crate) const CLIENT_NAME: &str = "edgebus-cli";
 
-/// Connects to the server that was named, or to the default one.
+/// Connects to the server that was named, or to the default one, for as long as that lasts.
 pub(crate) async fn connect(global: &Global, config: ClientConfig) -> Result<Client, CliError> {
-    Ok(try_connect(global, config).await?)
+    connect_with(global, config.reconnect(false)).await
 }
 
-/// As [`connect`], for those that try again.
-pub(crate) async fn try_connect(
+/// As [`connect`], but a connection that is lost later is made again.
+pub(crate) async fn connect_lasting(
     global: &Global,
-    mut config: ClientConfig,
-) -> Result<Client, ConnectError> {
+    config: ClientConfig,
+) -> Result<Client, CliError> {
+    connect_with(global, config.reconnect(true)).await
+}
+
+async fn connect_with(global: &Global, mut config: ClientConfig) -> Result<Client, CliError> {
     if config.name.is_empty() {
         config = config.name(CLIENT_NAME);
     }
     let url = global.server.clone().unwrap_or_default();
-    // Commands find their way back by themselves so far.
-    Client::connect_with(&url, config.reconnect(false)).await
+    Ok(Client::connect_with(&url, config).await?)
 }
 
 /// Done when the server has read all that was said on this connection. What is written when a

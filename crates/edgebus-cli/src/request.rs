@@ -7,8 +7,8 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use edgebus::{
-    Client, ClientConfig, Code, Message, Refusal, RequestError, RequestId, Response, SendError,
-    Topic,
+    Client, ClientConfig, Code, ConnectionState, Message, Refusal, RequestError, RequestId,
+    Response, SendError, Topic,
 };
 use serde::Serialize;
 use tokio::time::Instant;
@@ -17,7 +17,7 @@ use crate::args::Global;
 use crate::error::CliError;
 use crate::output::{self, Headers, ReceiptObject};
 use crate::payload;
-use crate::reconnect::{Backoff, connect_again, may_come_back};
+use crate::reconnect::may_come_back;
 use crate::remote;
 use crate::takers;
 use crate::values;
@@ -78,7 +78,7 @@ struct Asking {
     message: Message,
     /// A try left and was not answered.
     may_be_stored: bool,
-    /// The connection it was asked over last.
+    /// Once there was a connection.
     client: Option<Client>,
 }
 
@@ -89,7 +89,7 @@ impl Asking {
         let mut config = ClientConfig::default();
         config.connect_timeout = config.connect_timeout.min(timeout);
         let asked = tokio::select! {
-            asked = tokio::time::timeout_at(deadline, self.until_answered(&config, global)) => asked,
+            asked = tokio::time::timeout_at(deadline, self.until_answered(config, global)) => asked,
             () = interrupted => return Err(self.unknown("interrupted before the reply came")),
         };
         match asked {
@@ -100,13 +100,15 @@ impl Asking {
 
     async fn until_answered(
         &mut self,
-        config: &ClientConfig,
+        config: ClientConfig,
         global: &Global,
     ) -> Result<Response, CliError> {
-        let mut backoff = Backoff::new();
-        let mut client = remote::connect(global, config.clone()).await?;
+        // The timeout of the command says how long to wait for a server, too.
+        let config = config.give_up_after(None);
+        let client = remote::connect_lasting(global, config).await?;
+        self.client = Some(client.clone());
+        let mut wait = AGAIN_MIN;
         loop {
-            self.client = Some(client.clone());
             let before = std::mem::replace(&mut self.may_be_stored, true);
             let error = match client.request_message(self.message.clone()).await {
                 Ok(response) => return Ok(response),
@@ -115,23 +117,12 @@ impl Asking {
             if let RequestError::Send(SendError::Refused { .. }) = &error {
                 self.may_be_stored = before;
             }
-            match next(&error) {
-                Next::End if self.may_be_stored && error.code() == Code::Poisoned => {
-                    return Err(self.unknown(&error.to_string()));
-                }
-                Next::End => return Err(error.to_refusal().into()),
-                Next::AskAgain => backoff.wait().await,
-                Next::Connect => {
-                    self.client = None;
-                    client =
-                        connect_again(global, config, &mut backoff)
-                            .await
-                            .map_err(|refused| match self.may_be_stored {
-                                true => self.unknown("the server does not let us connect again"),
-                                false => refused,
-                            })?;
-                }
+            let is_over = matches!(client.state(), ConnectionState::Closed { .. });
+            if is_over || !is_worth_asking_again(&error) {
+                return Err(error.to_refusal().into());
             }
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(AGAIN_MAX);
         }
     }
 
@@ -150,7 +141,11 @@ impl Asking {
             let message = format!("the server took nothing within {timeout}");
             return Refusal::new(Code::Disconnected, message).into();
         }
-        let hint = match &self.client {
+        let connected = self.client.as_ref().filter(|client| {
+            let state = client.state();
+            matches!(state, ConnectionState::Connected { .. })
+        });
+        let hint = match connected {
             Some(client) => takers::none_takes(client, &self.message.topic).await,
             None => Some("the connection was lost".to_owned()),
         };
@@ -162,24 +157,19 @@ impl Asking {
     }
 }
 
-/// What follows on an error.
-enum Next {
-    End,
-    AskAgain,
-    Connect,
-}
+/// How long to wait before asking again; longer each time.
+const AGAIN_MIN: Duration = Duration::from_millis(50);
+const AGAIN_MAX: Duration = Duration::from_secs(2);
 
-fn next(error: &RequestError) -> Next {
+/// Whether the same may be answered in a moment.
+fn is_worth_asking_again(error: &RequestError) -> bool {
     match error {
-        RequestError::Lost { .. } | RequestError::Send(SendError::Unknown { .. }) => Next::Connect,
-        RequestError::Send(SendError::Refused { refusal, .. }) => match refusal.code {
-            // Neither will be over soon, and both want somebody to act.
-            Code::StorageFull | Code::Poisoned => Next::End,
-            Code::Busy => Next::AskAgain,
-            _ if may_come_back(refusal) => Next::Connect,
-            _ => Next::End,
-        },
-        _ => Next::End,
+        RequestError::Lost { .. } | RequestError::Send(SendError::Unknown { .. }) => true,
+        // That will not be over soon, and wants somebody to act.
+        RequestError::Send(SendError::Refused { refusal, .. }) => {
+            may_come_back(refusal) && refusal.code != Code::StorageFull
+        }
+        _ => false,
     }
 }
 

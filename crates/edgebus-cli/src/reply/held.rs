@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use edgebus::Delivered;
 use edgebus::consumer::{LeaseToken, Settlement};
-use edgebus::{Delivered, Messages};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -25,6 +25,8 @@ pub(super) struct Held {
 pub(super) enum State {
     /// For a command to end.
     Waiting,
+    /// As that, but the connection was lost: somebody else may have got it meanwhile.
+    InDoubt,
     /// A command works on it; this kills it.
     Running(oneshot::Sender<()>),
     /// The command has ended.
@@ -35,6 +37,13 @@ pub(super) enum State {
         /// How often it was told before and nobody knows whether the server heard.
         unheard: u32,
     },
+}
+
+/// Whether a message that was in doubt is still ours.
+pub(super) struct Checked {
+    key: Key,
+    token: LeaseToken,
+    is_ours: bool,
 }
 
 /// All of them.
@@ -76,6 +85,9 @@ impl Holding {
             Some(held) => {
                 held.delivered = delivered;
                 held.extend_at = extend_at;
+                if matches!(held.state, State::InDoubt) {
+                    held.state = State::Waiting;
+                }
             }
             None => {
                 let state = State::Waiting;
@@ -95,14 +107,14 @@ impl Holding {
         self.messages.values().map(token).collect()
     }
 
-    /// Those that nobody works on yet, in the order of the log.
+    /// Those that a command can be started for, in the order of the log.
     pub(super) fn waiting(&self) -> Vec<Key> {
         self.keys(|state| matches!(state, State::Waiting))
     }
 
-    /// Those whose outcome the server is not being told.
-    pub(super) fn untold(&self) -> Vec<Key> {
-        self.keys(|state| matches!(state, State::Ended { telling: None, .. }))
+    /// Those that no command was started for.
+    pub(super) fn unbegun(&self) -> Vec<Key> {
+        self.keys(|state| matches!(state, State::Waiting | State::InDoubt))
     }
 
     fn keys(&self, wanted: impl Fn(&State) -> bool) -> Vec<Key> {
@@ -112,19 +124,44 @@ impl Holding {
         keys
     }
 
-    /// Goes on over a new connection. What nobody worked on and somebody else may have now is let
-    /// go of.
-    pub(super) fn move_to(&mut self, messages: &Messages, ack_wait: Duration) {
+    /// How long leases last.
+    pub(super) fn set_ack_wait(&mut self, ack_wait: Duration) {
         self.extend_every = (ack_wait / 2).max(Duration::from_millis(1));
-        let extend_at = Instant::now() + self.extend_every;
-        for (key, mut held) in std::mem::take(&mut self.messages) {
-            let is_kept = messages.kept().contains(&held.delivered.token());
-            if matches!(held.state, State::Waiting) && !is_kept {
-                continue;
-            }
-            held.delivered = messages.adopt(held.delivered);
-            held.extend_at = extend_at;
-            self.messages.insert(key, held);
+    }
+
+    /// The connection was lost. Gives what asks, once it is back, whether messages that wait are
+    /// still ours: a lease that can be extended is.
+    pub(super) fn doubt(&mut self) -> Vec<impl Future<Output = Checked> + Send + use<>> {
+        let waiting = self.messages.iter_mut();
+        let waiting = waiting.filter(|(_, held)| matches!(held.state, State::Waiting));
+        waiting
+            .map(|(key, held)| {
+                held.state = State::InDoubt;
+                let (key, message) = (*key, held.delivered.incoming().clone());
+                async move {
+                    let token = message.token();
+                    let is_ours = message.extend().await.is_ok();
+                    Checked {
+                        key,
+                        token,
+                        is_ours,
+                    }
+                }
+            })
+            .collect()
+    }
+
+    /// Goes on with a message that was in doubt, or lets go of it.
+    pub(super) fn checked(&mut self, checked: &Checked) {
+        let Some(held) = self.messages.get_mut(&checked.key) else {
+            return;
+        };
+        let is_meant =
+            matches!(held.state, State::InDoubt) && held.delivered.token() == checked.token;
+        match checked.is_ours {
+            _ if !is_meant => {}
+            true => held.state = State::Waiting,
+            false => drop(self.messages.remove(&checked.key)),
         }
     }
 

@@ -1,9 +1,8 @@
-//! The connection that messages come over, and the way back to it.
+//! The stream that messages come over, and what is told of its connection.
 
-use std::pin::Pin;
 use std::time::Duration;
 
-use edgebus::consumer::{ConsumerConfig, LeaseToken};
+use edgebus::consumer::ConsumerConfig;
 use edgebus::{
     Client, ClientConfig, Code, ConsumeConfig, ConsumerName, Delivered, Messages, Refusal,
     TopicPattern,
@@ -12,7 +11,7 @@ use edgebus::{
 use crate::args::Global;
 use crate::consumer::{Mode, Settings};
 use crate::error::CliError;
-use crate::reconnect::{Backoff, connect_again, may_come_back};
+use crate::reconnect::{Change, Watch};
 use crate::remote;
 
 /// Where the worker works, and how.
@@ -28,25 +27,19 @@ pub(super) struct Post {
 
 /// An open stream.
 pub(super) struct Opened {
-    pub(super) client: Client,
-    pub(super) messages: Messages,
+    pub(super) link: Link,
     /// How long a message may take without the lease being extended.
     pub(super) ack_wait: Duration,
-    /// For when it is lost again.
-    pub(super) backoff: Backoff,
 }
 
-type Opening = Pin<Box<dyn Future<Output = Result<Opened, CliError>>>>;
-
-/// The connection as it is.
+/// The way to the server. The client finds it again by itself when it is lost.
 pub(super) enum Link {
-    Up {
+    Open {
         client: Client,
+        watch: Watch,
         /// `None`: nothing more is taken.
         messages: Option<Messages>,
     },
-    /// Lost; this brings it back.
-    Down(Opening),
     /// Lost for good.
     Gone,
 }
@@ -54,86 +47,81 @@ pub(super) enum Link {
 /// What came over it.
 pub(super) enum Came {
     Message(Delivered),
-    /// It is lost, and why if that is known.
-    Lost(Option<Refusal>),
-    Opened(Box<Result<Opened, CliError>>),
+    /// The connection is lost, or back.
+    Changed(Change),
+    /// Nothing more comes, and why if that is known.
+    End(Option<Refusal>),
 }
 
 impl Link {
     /// The next thing that comes. Cancel-safe.
     pub(super) async fn next(&mut self) -> Came {
-        match self {
-            Self::Up {
-                messages: Some(messages),
-                ..
-            } => match messages.next().await {
+        let Self::Open {
+            watch, messages, ..
+        } = self
+        else {
+            return std::future::pending().await;
+        };
+        let message = async {
+            match messages {
+                Some(messages) => messages.next().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            change = watch.next() => Came::Changed(change),
+            message = message => match message {
                 Some(Ok(delivered)) => Came::Message(delivered),
-                Some(Err(refusal)) => Came::Lost(Some(refusal)),
-                None => Came::Lost(None),
+                Some(Err(refusal)) => Came::End(Some(refusal)),
+                None => Came::End(None),
             },
-            Self::Down(opening) => Came::Opened(Box::new(opening.await)),
-            Self::Up { messages: None, .. } | Self::Gone => std::future::pending().await,
         }
     }
 
-    /// The connection, if there is one.
+    /// The client, unless it is lost for good.
     pub(super) fn client(&self) -> Option<&Client> {
         match self {
-            Self::Up { client, .. } => Some(client),
-            _ => None,
+            Self::Open { client, .. } => Some(client),
+            Self::Gone => None,
         }
+    }
+
+    /// Whether the server is there, as far as is known.
+    pub(super) fn is_up(&self) -> bool {
+        matches!(self, Self::Open { watch, .. } if !watch.is_lost())
     }
 
     /// Takes nothing more; what was not handed over is given back.
     pub(super) fn stop_taking(&mut self) {
-        if let Self::Up { messages, .. } = self {
+        if let Self::Open { messages, .. } = self {
             *messages = None;
         }
     }
 }
 
 impl Post {
-    /// Connects for the first time.
-    pub(super) async fn open_first(&self) -> Result<Opened, CliError> {
-        let client = remote::connect(&self.global, ClientConfig::default()).await?;
-        Ok(self.open(client, Vec::new(), &mut Backoff::new()).await?)
-    }
-
-    /// Connects again, however long it takes, to go on under the leases that are held.
-    pub(super) fn open_again(&self, held: Vec<LeaseToken>, mut backoff: Backoff) -> Opening {
-        let post = self.clone();
-        Box::pin(async move {
-            loop {
-                let config = ClientConfig::default();
-                let client = connect_again(&post.global, &config, &mut backoff).await?;
-                match post.open(client, held.clone(), &mut backoff).await {
-                    Err(refusal) if may_come_back(&refusal) => {}
-                    opened => return Ok(opened?),
-                }
-            }
-        })
-    }
-
-    async fn open(
-        &self,
-        client: Client,
-        held: Vec<LeaseToken>,
-        backoff: &mut Backoff,
-    ) -> Result<Opened, Refusal> {
+    /// Connects, and opens the stream.
+    ///
+    /// # Errors
+    /// There is no server, or it says no.
+    pub(super) async fn open(&self) -> Result<Opened, CliError> {
+        // A worker waits for its server for as long as it takes.
+        let config = ClientConfig::default().give_up_after(None);
+        let client = remote::connect_lasting(&self.global, config).await?;
+        let watch = Watch::over(&client);
         let config = self.config(&client).await?;
         let ack_wait = Duration::from_millis(config.ack_wait_ms);
         let consume = ConsumeConfig::new(self.consumer.clone())
             .config(config)
-            .credit(self.credit)
-            .held(held);
-        let messages = client.consumer(consume).await?;
-        backoff.connected();
-        Ok(Opened {
+            .credit(self.credit);
+        let messages = Some(client.consumer(consume).await?);
+        let link = Link::Open {
             client,
+            watch,
             messages,
-            ack_wait,
-            backoff: *backoff,
-        })
+        };
+        Ok(Opened { link, ack_wait })
     }
 
     /// The consumer as it is, with what was typed; as it is when new, if it is. A worker that opens

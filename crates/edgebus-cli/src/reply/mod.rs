@@ -2,7 +2,7 @@
 //!
 //! In reading order: this module: what can be typed; [`name`] the consumer's name when none is
 //! given; [`script`] how the command is run, and [`captured`] what it writes; [`link`] the
-//! connection, and the way back to it; [`held`] the messages that are held; [`worker`] the loop
+//! stream, and what is told of its connection; [`held`] the messages that are held; [`worker`] the loop
 //! that gives them to the command; [`report`] what is told.
 //!
 //! Invariants: a message that is held is run once, however often the connection is lost and the

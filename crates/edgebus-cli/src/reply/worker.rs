@@ -10,20 +10,22 @@ use edgebus::{Client, Code, ConsumerName, RecordLimits, Refusal};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::held::{Held, Holding, Key, State, key_of};
+use super::held::{Checked, Held, Holding, Key, State, key_of};
 use super::link::{Came, Link, Opened, Post};
 use super::report::{Report, untold};
 use super::script::{Ended, Job, Script};
 use crate::error::{CliError, INTERRUPTED};
-use crate::reconnect::{Backoff, may_come_back, say_back, say_lost};
+use crate::reconnect::{Change, may_come_back, say_back, say_lost};
 use crate::remote;
 
 /// How long the server is waited for when all commands have ended and the worker is to stop.
 const STOP_TIME: Duration = Duration::from_secs(10);
 /// How long giving back may take when it is to stop at once.
 const RELEASE_TIME: Duration = Duration::from_secs(2);
+/// How long to wait before an outcome is told again: the server may be about to stop.
+const AGAIN_TIME: Duration = Duration::from_millis(100);
 
 pub(super) struct Worker {
     post: Post,
@@ -31,12 +33,10 @@ pub(super) struct Worker {
     timeout: Duration,
     workers: usize,
     link: Link,
-    /// Counts connections, to know of which one something is said.
-    connection: u64,
-    backoff: Backoff,
     holding: Holding,
     jobs: JoinSet<(Key, Ended)>,
     telling: JoinSet<Told>,
+    checking: JoinSet<Checked>,
     report: Report,
     interrupts: [Signal; 2],
     stopping: Stopping,
@@ -55,7 +55,6 @@ enum Stopping {
 
 /// What the server said to an outcome.
 struct Told {
-    connection: u64,
     token: LeaseToken,
     result: Result<(), Refusal>,
 }
@@ -73,24 +72,24 @@ impl Worker {
             watch(SignalKind::interrupt())?,
             watch(SignalKind::terminate())?,
         ];
-        let opened = post.open_first().await?;
-        let mut worker = Self {
+        let Opened { link, ack_wait } = post.open().await?;
+        let mut holding = Holding::default();
+        holding.set_ack_wait(ack_wait);
+        let worker = Self {
             report: Report::new(post.global.json),
             post,
             script: Arc::new(script),
             timeout,
             workers: usize::from(workers),
-            link: Link::Gone,
-            connection: 0,
-            backoff: Backoff::new(),
-            holding: Holding::default(),
+            link,
+            holding,
             jobs: JoinSet::new(),
             telling: JoinSet::new(),
+            checking: JoinSet::new(),
             interrupts,
             stopping: Stopping::No,
             failure: None,
         };
-        worker.take_link(opened);
         let Post {
             pattern, consumer, ..
         } = &worker.post;
@@ -112,7 +111,8 @@ impl Worker {
                 came = self.link.next() => self.came(came),
                 Some(Ok((key, ended))) = self.jobs.join_next() => self.ended(key, ended),
                 Some(Ok(told)) = self.telling.join_next() => self.told(told),
-                () = until(extend_at), if self.link.client().is_some() => self.holding.extend(),
+                Some(Ok(checked)) = self.checking.join_next() => self.holding.checked(&checked),
+                () = until(extend_at), if self.link.is_up() => self.holding.extend(),
                 () = until(give_up_at) => return Err(untold(self.holding.len())),
             }
             if self.stopping == Stopping::AtOnce {
@@ -146,43 +146,19 @@ impl Worker {
                 // Told again, should it be one whose outcome did not arrive.
                 self.tell(key);
             }
-            Came::Lost(Some(refusal)) if !may_come_back(&refusal) => self.give_up(refusal.into()),
-            Came::Lost(why) => self.lost(why.as_ref()),
-            Came::Opened(opened) => match *opened {
-                Ok(opened) => {
-                    say_back("going on");
-                    self.take_link(opened);
+            Came::Changed(Change::Lost(why)) => {
+                say_lost(why.as_ref());
+                for asking in self.holding.doubt() {
+                    self.checking.spawn(asking);
                 }
-                Err(failure) => self.give_up(failure),
-            },
+            }
+            Came::Changed(Change::Back) => say_back("going on"),
+            Came::Changed(Change::Over(refusal)) => self.give_up(refusal.into()),
+            Came::End(why) => {
+                let ended = || Refusal::new(Code::Disconnected, "no more messages come");
+                self.give_up(why.unwrap_or_else(ended).into());
+            }
         }
-    }
-
-    fn take_link(&mut self, opened: Opened) {
-        let Opened {
-            client,
-            messages,
-            ack_wait,
-            backoff,
-        } = opened;
-        self.connection += 1;
-        self.backoff = backoff;
-        self.holding.move_to(&messages, ack_wait);
-        self.link = Link::Up {
-            client,
-            messages: Some(messages),
-        };
-        if self.stopping != Stopping::No {
-            self.link.stop_taking();
-        }
-        for key in self.holding.untold() {
-            self.tell(key);
-        }
-    }
-
-    fn lost(&mut self, why: Option<&Refusal>) {
-        say_lost(why);
-        self.link = Link::Down(self.post.open_again(self.holding.tokens(), self.backoff));
     }
 
     /// Nothing more can be done for the consumer: what runs may end.
@@ -197,7 +173,7 @@ impl Worker {
             self.stopping = Stopping::Draining;
         }
         self.link.stop_taking();
-        for key in self.holding.waiting() {
+        for key in self.holding.unbegun() {
             self.holding.remove(key);
         }
     }
@@ -216,10 +192,9 @@ impl Worker {
         }
     }
 
-    /// Starts a command for each message that waits, as long as there is room. Without a
-    /// connection somebody else may have got it meanwhile, so it goes on waiting.
+    /// Starts a command for each message that waits, as long as there is room.
     fn start_commands(&mut self) {
-        if self.link.client().is_none() {
+        if !self.link.is_up() {
             return;
         }
         let room = self.workers.saturating_sub(self.jobs.len());
@@ -275,7 +250,7 @@ impl Worker {
         let State::Ended {
             settlement,
             telling: telling @ None,
-            ..
+            unheard,
         } = &mut held.state
         else {
             return;
@@ -283,10 +258,13 @@ impl Worker {
         let token = held.delivered.token();
         *telling = Some(token);
         let (client, settlement) = (client.clone(), settlement.clone());
-        let (name, connection) = (self.post.consumer.clone(), self.connection);
+        let name = self.post.consumer.clone();
+        let is_again = *unheard > 0;
         self.telling.spawn(async move {
+            if is_again {
+                sleep(AGAIN_TIME).await;
+            }
             Told {
-                connection,
                 token,
                 result: tell(&client, &name, token, settlement).await,
             }
@@ -313,9 +291,10 @@ impl Worker {
             Err(refusal) if refusal.code == Code::AlreadyCompleted && *unheard > 0 => {
                 self.report.settled(held.delivered.incoming(), settlement);
             }
+            // It may have arrived or not; it is told again, as soon as there is a server.
             Err(refusal) if may_come_back(&refusal) => {
                 *unheard += 1;
-                return self.not_heard(key, told.connection, &refusal);
+                return self.tell(key);
             }
             // It came again while it was told of.
             Err(_) if held.delivered.token() != told.token => return self.tell(key),
@@ -334,16 +313,6 @@ impl Worker {
         self.holding.remove(key);
     }
 
-    /// The outcome may have arrived or not: it is told again, over another connection if this one
-    /// does not work.
-    fn not_heard(&mut self, key: Key, connection: u64, refusal: &Refusal) {
-        if self.connection == connection && self.link.client().is_some() {
-            self.lost(Some(refusal));
-        } else {
-            self.tell(key);
-        }
-    }
-
     /// Kills what runs, and gives back all that is not done.
     async fn kill_all(mut self) -> Result<(), CliError> {
         let mut tokens = Vec::new();
@@ -356,12 +325,12 @@ impl Worker {
                         tokens.push((token, Settlement::Release));
                     }
                     State::Ended { settlement, .. } => tokens.push((token, settlement)),
-                    State::Waiting => {}
+                    State::Waiting | State::InDoubt => {}
                 }
             }
         }
         while self.jobs.join_next().await.is_some() {}
-        if let Some(client) = self.link.client() {
+        if let Some(client) = self.link.client().filter(|_| self.link.is_up()) {
             let name = &self.post.consumer;
             let give_back = async {
                 for (token, settlement) in tokens {
@@ -403,7 +372,7 @@ async fn tell(
         match settling.await {
             Err(refusal) if refusal.code == Code::Busy => {
                 let wait_ms = refusal.retry_after_ms.unwrap_or(BUSY_WAIT_MS);
-                tokio::time::sleep(Duration::from_millis(wait_ms)).await;
+                sleep(Duration::from_millis(wait_ms)).await;
             }
             settled => return settled,
         }

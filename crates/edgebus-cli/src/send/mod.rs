@@ -1,13 +1,17 @@
 //! `edgebus send`: stores one request, or each line of a file as one.
 //!
 //! In reading order: this module sends one request; [`file`] the loop that sends many;
-//! [`input`] lines out of a file; [`line`] a request out of a line; [`report`] what is said about
-//! them.
+//! [`input`] lines out of a file; [`line`] a request out of a line; [`outlet`] where they go;
+//! [`report`] what is said about them; [`spooled`] one request past a spool.
 
 mod file;
 mod input;
 mod line;
+mod outlet;
 mod report;
+mod spooled;
+
+use std::pin::pin;
 
 use bytes::Bytes;
 use edgebus::{Client, ClientConfig, Message, Receipt, RequestId, SendError, Topic};
@@ -16,7 +20,9 @@ use crate::args::{Global, SendOptions};
 use crate::error::CliError;
 use crate::output::{self, ReceiptObject, say};
 use crate::payload;
+use crate::reconnect::{GIVE_UP_AFTER, Watch};
 use crate::remote;
+use crate::spooling::Folder;
 use crate::takers;
 
 /// `edgebus send …`.
@@ -29,14 +35,22 @@ pub(crate) fn run(mut options: SendOptions, global: &Global) -> Result<(), CliEr
             .map_or(0, |expires| expires.as_millis() as u64),
     };
     let config = ClientConfig::default().window(options.window as usize);
+    let spool = options.spool.take().map(|dir| Folder {
+        dir,
+        bytes_max: options.spool_bytes_max,
+    });
     if let Some(path) = &options.file {
-        return file::run(path, template, &options, config, global);
+        return file::run(path, template, &options, config, spool.as_ref(), global);
     }
     let payload = payload::read(options.payload)?;
     let id = options.id.unwrap_or_else(edgebus::new_request_id);
     let message = template.message(id, payload);
+    if let Some(folder) = &spool {
+        return spooled::run(message, folder, config, global);
+    }
     remote::runtime()?.block_on(async {
-        let client = remote::connect(global, config).await?;
+        let config = config.give_up_after(Some(GIVE_UP_AFTER));
+        let client = remote::connect_lasting(global, config).await?;
         let receipt = send_one(message, &client).await?;
         let printed = match global.json {
             true => output::line(&ReceiptObject::from(&receipt)),
@@ -55,13 +69,18 @@ pub(crate) fn run(mut options: SendOptions, global: &Global) -> Result<(), CliEr
 
 async fn send_one(message: Message, client: &Client) -> Result<Receipt, CliError> {
     let request_id = message.id;
-    let interrupted = remote::interrupted();
-    let pending = client.enqueue(message).await?;
-    tokio::select! {
-        outcome = pending => Ok(outcome?),
-        () = interrupted => {
-            let reason = "interrupted before the answer came".to_owned();
-            Err(SendError::Unknown { request_id, reason }.into())
+    let mut interrupted = pin!(remote::interrupted());
+    let mut watch = Watch::over(client);
+    let mut pending = client.enqueue(message).await?;
+    loop {
+        tokio::select! {
+            outcome = &mut pending => return Ok(outcome?),
+            // What there is to know of an end for good is in the outcome.
+            _ = watch.say_next() => {}
+            () = &mut interrupted => {
+                let reason = "interrupted before the answer came".to_owned();
+                return Err(SendError::Unknown { request_id, reason }.into());
+            }
         }
     }
 }

@@ -4,16 +4,17 @@
 //! ended.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use edgebus::{Code, Receipt, Refusal, RequestId};
+use edgebus::{Accepted, Code, Refusal, RequestId};
 use hdrhistogram::Histogram;
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
 use crate::error::{CliError, ErrorBody, FAIL_STOP, INTERRUPTED, NO_CONNECTION, REFUSED};
-use crate::output::{Output, ReceiptObject, say};
+use crate::output::{Output, ReceiptObject, SpooledObject, say};
+use crate::spooling;
 
 /// Why nothing more is sent.
 #[derive(Debug)]
@@ -36,6 +37,8 @@ pub(super) struct Report {
     name: String,
     has_ids: bool,
     json: bool,
+    /// Its folder, and the dead letters that were in it.
+    spool: Option<(PathBuf, u64)>,
     /// Receipts go here; `None` when they are not asked for, or nobody reads them.
     output: Option<Output>,
     bar: ProgressBar,
@@ -49,8 +52,16 @@ struct Summary {
     sent: u64,
     stored: u64,
     duplicates: u64,
+    /// With a spool.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    spooled: Option<u64>,
     refused: u64,
     unknown: u64,
+    /// Left in the spool, if there is one; and its dead letters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waiting: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dead: Option<u64>,
     seconds: f64,
     rate_per_s: f64,
     p50_ms: f64,
@@ -75,12 +86,35 @@ impl Report {
             },
             has_ids,
             json,
+            spool: None,
             output: json.then(Output::new),
             bar: bar(length),
             summary: Summary::default(),
             // Bounds that are valid; without it there are no latencies to tell.
             latencies_us: Histogram::new_with_max(3_600_000_000, 3).ok(),
             started: Instant::now(),
+        }
+    }
+
+    /// Lines go past a spool with so many dead letters in it.
+    pub(super) fn past_spool(mut self, dir: &Path, dead: u64) -> Self {
+        self.spool = Some((dir.to_owned(), dead));
+        self.summary.spooled = Some(0);
+        self
+    }
+
+    /// So many requests are in the spool at the end, waiting and dead.
+    pub(super) fn left_in_spool(&mut self, waiting: u64, dead: u64) {
+        (self.summary.waiting, self.summary.dead) = (Some(waiting), Some(dead));
+        let Some((dir, before)) = &self.spool else {
+            return;
+        };
+        if waiting > 0 {
+            let waiting = spooling::wait_text(waiting);
+            self.say(&format!("{waiting} for a server in {}", dir.display()));
+        }
+        if dead > *before {
+            self.say(&spooling::dead_text(dead, *before, dir));
         }
     }
 
@@ -94,6 +128,11 @@ impl Report {
         self.summary.sent += 1;
     }
 
+    /// A request that was to leave never did.
+    pub(super) fn unsent(&mut self) {
+        self.summary.sent -= 1;
+    }
+
     /// Whether anything is on the server's disk that was not before.
     pub(super) fn has_stored(&self) -> bool {
         self.summary.stored > 0
@@ -104,16 +143,25 @@ impl Report {
         self.bar.suspend(|| say!("edgebus: {text}"));
     }
 
-    /// A request is on the server's disk.
-    pub(super) fn receipt(&mut self, receipt: &Receipt, latency: Duration) -> Result<(), CliError> {
-        match receipt.duplicate {
-            true => self.summary.duplicates += 1,
-            false => self.summary.stored += 1,
+    /// A request is on a disk.
+    pub(super) fn accepted(
+        &mut self,
+        accepted: &Accepted,
+        latency: Duration,
+    ) -> Result<(), CliError> {
+        match accepted.receipt().map(|receipt| receipt.duplicate) {
+            Some(true) => self.summary.duplicates += 1,
+            Some(false) => self.summary.stored += 1,
+            None => *self.summary.spooled.get_or_insert_default() += 1,
         }
         if let Some(latencies) = &mut self.latencies_us {
             latencies.saturating_record(latency.as_micros() as u64);
         }
-        self.print(|output| output.json(&ReceiptObject::from(receipt)))
+        self.print(|output| match accepted {
+            Accepted::Stored(receipt) => output.json(&ReceiptObject::from(receipt)),
+            Accepted::Spooled(spooled) => output.json(&SpooledObject::from(spooled)),
+            _ => Ok(()),
+        })
     }
 
     /// A line was refused, or its outcome is unknown.
@@ -175,7 +223,7 @@ impl Report {
         };
         let summary = Summary {
             seconds,
-            rate_per_s: ((self.summary.stored + self.summary.duplicates) as f64 / seconds).round(),
+            rate_per_s: (self.summary.accepted() as f64 / seconds).round(),
             p50_ms: quantile(0.5),
             p99_ms: quantile(0.99),
             ..self.summary
@@ -190,9 +238,10 @@ impl Report {
 
     /// The worst that happened decides.
     fn end(&self, ending: Ending, summary: &Summary) -> Result<(), CliError> {
-        let again = match self.has_ids {
-            true => "send the file again: what is stored is not stored twice",
-            false => {
+        let again = match (self.has_ids, &self.spool) {
+            (true, _) => "send the file again: what is stored is not stored twice",
+            (false, Some(_)) => "send the lines again that have no outcome",
+            (false, None) => {
                 "the lines have no ids of their own, so the whole file sent again would be stored \
                  again: name a field with --id-field"
             }
@@ -205,8 +254,15 @@ impl Report {
         };
         match ending {
             Ending::Stopped(refusal) if refusal.code == Code::Poisoned => {
-                let message =
-                    format!("the server's store has stopped; start it again, then: {again}");
+                let message = match &self.spool {
+                    Some((dir, _)) => {
+                        let (dir, why) = (dir.display(), &refusal.message);
+                        format!("the spool {dir} has stopped ({why}); mend its disk, then: {again}")
+                    }
+                    None => {
+                        format!("the server's store has stopped; start it again, then: {again}")
+                    }
+                };
                 let refusal = Refusal::new(Code::Poisoned, message);
                 Err(CliError::with_status(refusal, FAIL_STOP))
             }
@@ -233,10 +289,17 @@ impl Report {
 }
 
 impl Summary {
+    /// How many are on a disk.
+    fn accepted(&self) -> u64 {
+        self.stored + self.duplicates + self.spooled.unwrap_or_default()
+    }
+
     fn to_text(&self) -> String {
+        let spooled = self.spooled.map(HumanCount);
+        let spooled = spooled.map_or_else(String::new, |count| format!(" {count} spooled,"));
         format!(
-            "{} sent, {} stored, {} duplicates, {} refused, {} unknown, in {:.2} s ({}/s), p50 {:.2} ms, \
-             p99 {:.2} ms",
+            "{} sent, {} stored, {} duplicates,{spooled} {} refused, {} unknown, in {:.2} s ({}/s), p50 {:.2} \
+             ms, p99 {:.2} ms",
             HumanCount(self.sent),
             HumanCount(self.stored),
             HumanCount(self.duplicates),

@@ -29,6 +29,8 @@ pub(super) enum Came {
     Live(Entry),
     Lease(Delivered),
     Lagged(u64),
+    /// The connection was lost here, and is back.
+    Interrupted,
     /// Nothing more does, and why if that is known.
     End(Option<Refusal>),
 }
@@ -55,6 +57,7 @@ impl Feed {
             Self::Live(notifications) => match notifications.next().await {
                 Some(Notification::Message(entry)) => Came::Live(entry),
                 Some(Notification::Lagged(missed)) => Came::Lagged(missed),
+                Some(Notification::Interrupted) => Came::Interrupted,
                 _ => Came::End(notifications.why_ended().cloned()),
             },
             Self::Named(messages) => match messages.next().await {

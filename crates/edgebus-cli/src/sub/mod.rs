@@ -1,6 +1,6 @@
 //! `edgebus sub`: prints notifications as they come, one a line.
 //!
-//! In reading order: this module listens, and listens again when the connection was lost;
+//! In reading order: this module listens, and says when the connection was lost and is back;
 //! [`feed`] where notifications come from; [`printer`] how they look.
 //!
 //! Invariant: what a named subscription prints is acked after it was printed, so it may be
@@ -10,13 +10,14 @@ mod feed;
 mod printer;
 
 use std::ops::ControlFlow;
+use std::time::Duration;
 
-use edgebus::{Client, ClientConfig, ConsumerName, Subscription, TopicPattern};
+use edgebus::{Client, ClientConfig, ConnectionState, ConsumerName, Subscription, TopicPattern};
 
 use crate::args::Global;
 use crate::error::CliError;
 use crate::output::say;
-use crate::reconnect::{Backoff, connect_again, may_come_back, say_back, say_lost};
+use crate::reconnect::{Change, Watch, may_come_back, say_back, say_lost};
 use crate::remote;
 use feed::{Acks, Came, Feed};
 use printer::Printer;
@@ -60,15 +61,17 @@ pub(crate) fn run(options: Options, global: &Global) -> Result<(), CliError> {
     remote::runtime()?.block_on(async {
         let interrupted = remote::interrupted();
         let config = ClientConfig::default().name(options.client.as_str());
+        let client = remote::connect_lasting(global, config.give_up_after(None)).await?;
         let mut listener = Listener {
             printer: Printer::new(options.count, global.json),
             acks: Acks::default(),
-            client: remote::connect(global, config.clone()).await?,
-            config,
+            watch: Watch::over(&client),
+            told: false,
+            client,
             options,
         };
         let listened = tokio::select! {
-            listened = listener.listen(global) => listened,
+            listened = listener.listen() => listened,
             () = interrupted => Ok(()),
         };
         listener.finish().await;
@@ -78,21 +81,29 @@ pub(crate) fn run(options: Options, global: &Global) -> Result<(), CliError> {
 
 struct Listener {
     options: Options,
-    config: ClientConfig,
     client: Client,
+    watch: Watch,
+    /// That the connection is lost was said.
+    told: bool,
     printer: Printer,
     acks: Acks,
 }
 
+/// How long to wait before listening is tried again; longer each time.
+const AGAIN_MIN: Duration = Duration::from_millis(50);
+const AGAIN_MAX: Duration = Duration::from_secs(2);
+
 impl Listener {
-    async fn listen(&mut self, global: &Global) -> Result<(), CliError> {
-        let mut backoff = Backoff::new();
-        let mut told = false;
+    async fn listen(&mut self) -> Result<(), CliError> {
+        let mut wait = AGAIN_MIN;
         loop {
             let why = match Feed::open(&self.client, &self.options).await {
                 Ok(mut feed) => {
-                    self.say_ready(std::mem::take(&mut told));
-                    backoff.connected();
+                    match std::mem::take(&mut self.told) {
+                        true => self.say_back(),
+                        false => self.say_ready(),
+                    }
+                    wait = AGAIN_MIN;
                     match self.print_all(&mut feed).await? {
                         ControlFlow::Break(()) => return Ok(()),
                         ControlFlow::Continue(why) => why,
@@ -100,13 +111,14 @@ impl Listener {
                 }
                 Err(refusal) => Some(refusal),
             };
+            let is_over = matches!(self.client.state(), ConnectionState::Closed { .. });
             match why {
-                Some(refusal) if !may_come_back(&refusal) => return Err(refusal.into()),
-                why if !told => say_lost(why.as_ref()),
-                _ => {}
+                Some(refusal) if is_over || !may_come_back(&refusal) => return Err(refusal.into()),
+                why => self.say_lost(why.as_ref()),
             }
-            told = true;
-            self.client = connect_again(global, &self.config, &mut backoff).await?;
+            // The connection may be there: it is this alone that the server does not give now.
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(AGAIN_MAX);
         }
     }
 
@@ -116,7 +128,16 @@ impl Listener {
         feed: &mut Feed,
     ) -> Result<ControlFlow<(), Option<edgebus::Refusal>>, CliError> {
         loop {
-            let enough = match feed.next().await {
+            let came = tokio::select! {
+                // That the connection is lost is said before what follows from it.
+                biased;
+                change = self.watch.next() => {
+                    self.changed(change);
+                    continue;
+                }
+                came = feed.next() => came,
+            };
+            let enough = match came {
                 Came::Live(entry) => self.printer.message(&entry)?,
                 Came::Lease(delivered) => {
                     let enough = match self.acks.is_known(&delivered) {
@@ -127,6 +148,11 @@ impl Listener {
                     enough
                 }
                 Came::Lagged(missed) => self.printer.lagged(missed)?,
+                Came::Interrupted => {
+                    self.say_lost(None);
+                    self.say_back();
+                    ControlFlow::Continue(())
+                }
                 Came::End(why) => return Ok(ControlFlow::Continue(why)),
             };
             if enough.is_break() {
@@ -135,16 +161,34 @@ impl Listener {
         }
     }
 
-    fn say_ready(&self, again: bool) {
-        match (again, &self.options.name) {
-            (true, None) => say_back("what was published meanwhile was missed"),
-            (true, Some(_)) => say_back("nothing that was stored is missed"),
-            (false, _) => {
-                let patterns = self.options.patterns.iter().map(TopicPattern::as_str);
-                let patterns = patterns.collect::<Vec<_>>().join(" ");
-                say!("edgebus: listening to {patterns}");
-            }
+    fn changed(&mut self, change: Change) {
+        match change {
+            Change::Lost(why) => self.say_lost(why.as_ref()),
+            // A live subscription is back when it says so, at the place where something is missing.
+            Change::Back if self.options.name.is_some() => self.say_back(),
+            // How it ended is told by the feed.
+            Change::Back | Change::Over(_) => {}
         }
+    }
+
+    fn say_lost(&mut self, why: Option<&edgebus::Refusal>) {
+        if !std::mem::replace(&mut self.told, true) {
+            say_lost(why);
+        }
+    }
+
+    fn say_back(&mut self) {
+        self.told = false;
+        match &self.options.name {
+            None => say_back("what was published meanwhile was missed"),
+            Some(_) => say_back("nothing that was stored is missed"),
+        }
+    }
+
+    fn say_ready(&self) {
+        let patterns = self.options.patterns.iter().map(TopicPattern::as_str);
+        let patterns = patterns.collect::<Vec<_>>().join(" ");
+        say!("edgebus: listening to {patterns}");
     }
 
     /// What was printed is acked, as far as that can be.

@@ -17,4 +17,6 @@ mod reply_lost;
 mod request;
 mod send;
 mod send_file;
+mod send_spool;
 mod serve;
+mod spool;

@@ -1,6 +1,7 @@
 //! One request: its receipt, its id, and what is said when there is no receipt.
 
-use crate::support::{Place, Server, cut_after_first_send, run};
+use crate::background::Background;
+use crate::support::{Place, Server, cut_after_first_send, edgebus, json_lines, run};
 
 const ID: &str = "01890000-0000-7000-8000-000000000001";
 
@@ -99,30 +100,59 @@ fn a_server_that_is_not_there_is_exit_3() {
     assert_eq!(failed.stdout, "");
 }
 
+/// A server that goes away for good after it was sent to: whether it got that or not, the command
+/// gives up in the end.
 #[test]
 fn a_lost_answer_is_exit_4_and_asking_again_with_the_printed_id_tells() {
+    std::thread::scope(|scope| {
+        for deliver in [true, false] {
+            scope.spawn(move || {
+                let place = Place::new();
+                let server = Server::start(&place);
+                let url = cut_after_first_send(&server, deliver);
+                let lost = run(&["send", "t", "p", "--json", "--server", &url]).expect(4);
+                let error = lost.last_error();
+                assert_eq!(error["error"]["code"], "unknown");
+                let id = error["request_id"].as_str().expect("an id");
+                let again = server
+                    .run(&["send", "t", "p", "--json", "--id", id])
+                    .expect(0);
+                assert_eq!(again.json()[0]["duplicate"], deliver);
+                assert_eq!(server.rows().len(), 1);
+            });
+        }
+        scope.spawn(|| {
+            let place = Place::new();
+            let server = Server::start(&place);
+            let url = cut_after_first_send(&server, false);
+            let lost = run(&["send", "t", "p", "--id", ID, "--server", &url]).expect(4);
+            assert!(lost.stderr.contains("the server went away"), "{lost:?}");
+            assert!(lost.stderr.contains(ID), "{lost:?}");
+            assert!(lost.stderr.contains("same id"), "{lost:?}");
+        });
+    });
+}
+
+#[test]
+fn a_server_that_comes_back_gets_the_request_and_gives_the_receipt() {
     for deliver in [true, false] {
         let place = Place::new();
         let server = Server::start(&place);
         let url = cut_after_first_send(&server, deliver);
-        let lost = run(&["send", "t", "p", "--json", "--server", &url]).expect(4);
-        let error = lost.last_error();
-        assert_eq!(error["error"]["code"], "unknown");
-        let id = error["request_id"].as_str().expect("an id");
-        let again = server
-            .run(&["send", "t", "p", "--json", "--id", id])
-            .expect(0);
-        assert_eq!(again.json()[0]["duplicate"], deliver);
+        let args = ["send", "t", "p", "--id", ID, "--json", "--server", &url];
+        let mut send = Background::start(&mut edgebus(&args));
+        send.hear("the server went away");
+        server.kill();
+        let server = Server::start_at(&place, &url);
+        send.hear("connected again");
+        let sent = send.finish();
+        assert_eq!(sent.status, 0, "{:?}", sent.stderr);
+        let receipt = &json_lines(&sent.stdout.concat())[0];
+        assert_eq!(
+            (&receipt["request_id"], &receipt["seq"]),
+            (&ID.into(), &1.into())
+        );
+        assert_eq!(receipt["duplicate"], deliver);
         assert_eq!(server.rows().len(), 1);
     }
-}
-
-#[test]
-fn a_lost_answer_names_the_id_for_people_too() {
-    let place = Place::new();
-    let server = Server::start(&place);
-    let url = cut_after_first_send(&server, false);
-    let lost = run(&["send", "t", "p", "--id", ID, "--server", &url]).expect(4);
-    assert!(lost.stderr.contains(ID), "{lost:?}");
-    assert!(lost.stderr.contains("same id"), "{lost:?}");
 }

@@ -6,6 +6,7 @@ use std::process::Stdio;
 
 use rustix::process::Signal;
 
+use crate::background::Background;
 use crate::support::{
     Place, Run, Running, Server, cut_after_first_send, json_lines, orders, receipts, run,
     run_with_input, send_signal,
@@ -246,34 +247,67 @@ fn a_reader_that_leaves_does_not_stop_the_sending() {
     assert_eq!(server.rows().len(), 2000);
 }
 
+/// A server that goes away for good.
 #[test]
 fn a_connection_lost_on_the_way_is_exit_4_and_sending_again_mends_it() {
-    for deliver in [true, false] {
-        let place = Place::new();
-        let server = Server::start(&place);
-        let url = cut_after_first_send(&server, deliver);
-        let args = [&send_orders()[..], &["--json", "--server", &url]].concat();
-        let lost = run(&args).expect(4);
-        let error = lost.last_error();
-        assert_eq!(error["error"]["code"], "unknown");
-        let message = error["error"]["message"].as_str().expect("a message");
-        assert!(message.contains("send the file again"), "{message}");
-        let lines = lost.json();
-        assert!(!lines.is_empty());
-        for (number, line) in lines.iter().enumerate() {
-            assert_eq!(line["error"]["code"], "unknown");
-            assert_eq!(line["line"], number + 1);
+    std::thread::scope(|scope| {
+        for deliver in [true, false] {
+            scope.spawn(move || lose_connection(deliver));
         }
-        let again = server
-            .run(&[&send_orders()[..], &["--json"]].concat())
-            .expect(0);
-        let seqs: Vec<_> = again
-            .json()
-            .iter()
-            .map(|line| line["seq"].clone())
-            .collect();
-        assert!(seqs.iter().enumerate().all(|(at, seq)| *seq == at + 1));
+        scope.spawn(lose_connection_before_anything_is_sent);
+    });
+}
+
+fn lose_connection(deliver: bool) {
+    let place = Place::new();
+    let server = Server::start(&place);
+    let url = cut_after_first_send(&server, deliver);
+    let args = [&send_orders()[..], &["--json", "--server", &url]].concat();
+    let lost = run(&args).expect(4);
+    let error = lost.last_error();
+    assert_eq!(error["error"]["code"], "unknown");
+    let message = error["error"]["message"].as_str().expect("a message");
+    assert!(message.contains("send the file again"), "{message}");
+    let lines = lost.json();
+    assert!(!lines.is_empty());
+    for (number, line) in lines.iter().enumerate() {
+        assert_eq!(line["error"]["code"], "unknown");
+        assert_eq!(line["line"], number + 1);
     }
+    let again = server
+        .run(&[&send_orders()[..], &["--json"]].concat())
+        .expect(0);
+    let seqs: Vec<_> = again
+        .json()
+        .iter()
+        .map(|line| line["seq"].clone())
+        .collect();
+    assert!(seqs.iter().enumerate().all(|(at, seq)| *seq == at + 1));
+}
+
+/// Nothing is unknown then, and nothing is said about single lines.
+fn lose_connection_before_anything_is_sent() {
+    let place = Place::new();
+    let server = Server::start(&place);
+    let mut command = server.command(&["send", "t", "--file", "-", "--json"]);
+    let mut send = Background::start(command.stdin(Stdio::piped()));
+    let mut stdin = send.child.stdin.take().expect("is piped");
+    // It is connected: its name is known.
+    let clients = || server.run(&["client", "ls", "--json"]).expect(0).json();
+    while clients().len() < 2 {}
+    server.kill();
+    send.hear("the server went away");
+    stdin.write_all(b"1\n2\n").expect("it reads");
+    drop(stdin);
+    let ended = send.finish();
+    assert_eq!(
+        (ended.status, ended.stdout.len()),
+        (3, 0),
+        "{:?}",
+        ended.stderr
+    );
+    let error = ended.stderr.last().expect("an error");
+    assert!(error.contains("not everything was sent"), "{error}");
 }
 
 #[test]

@@ -147,6 +147,10 @@ impl Way {
                     tokio::time::sleep(by).await;
                     count
                 }
+                Fate::Flipped(bit) => {
+                    buffer[bit / 8] ^= 1 << (bit % 8);
+                    count
+                }
                 Fate::CutAfter(passing, end) => {
                     let _ = to.write_all(&buffer[..passing]).await;
                     return Err(end);

@@ -30,6 +30,8 @@ pub struct Faults {
     pub stall: f64,
     /// How long that is.
     pub stall_for: Duration,
+    /// One of its bits arrives wrong.
+    pub flip: f64,
     /// Nothing passes any more on this connection, in either direction, and nobody is told.
     pub vanish: f64,
 }
@@ -53,7 +55,8 @@ impl Weather {
         }
     }
 
-    /// A bad day: about one chunk in thirty ends its connection, every tenth is late.
+    /// A bad day: about one chunk in thirty ends its connection, every tenth is late, few
+    /// arrive changed.
     pub fn storm() -> Self {
         Self {
             refuse: 0.1,
@@ -64,6 +67,7 @@ impl Weather {
                 delay_max: Duration::from_millis(5),
                 stall: 0.01,
                 stall_for: Duration::from_millis(60),
+                flip: 0.003,
                 vanish: 0.002,
             })
         }
@@ -80,6 +84,7 @@ impl Faults {
             delay_max: Duration::ZERO,
             stall: 0.0,
             stall_for: Duration::ZERO,
+            flip: 0.0,
             vanish: 0.0,
         }
     }
@@ -90,6 +95,8 @@ impl Faults {
 pub(super) enum Fate {
     Pass,
     Late(Duration),
+    /// With this bit wrong.
+    Flipped(usize),
     /// So many bytes pass; then the connection ends, by a reset or as if an end had closed it.
     CutAfter(usize, End),
     Vanish,
@@ -117,6 +124,8 @@ pub(super) fn fate(dice: &mut Dice, faults: &Faults, bytes: usize) -> Fate {
         Fate::CutAfter(dice.below(bytes as u64) as usize, End::Close)
     } else if dice.chance(faults.vanish) {
         Fate::Vanish
+    } else if dice.chance(faults.flip) {
+        Fate::Flipped(dice.below(bytes as u64 * 8) as usize)
     } else if dice.chance(faults.stall) {
         Fate::Late(faults.stall_for)
     } else if dice.chance(faults.delay) {

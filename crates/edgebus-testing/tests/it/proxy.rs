@@ -99,6 +99,20 @@ fn what_is_cut_and_halved_is_the_beginning_of_what_was_said() {
 }
 
 #[test]
+fn one_bit_of_a_chunk_may_arrive_wrong() {
+    let mut faults = Faults::none();
+    faults.flip = 1.0;
+    let mut weather = Weather::calm();
+    weather.to_client = faults;
+    let proxy = Proxy::with(&echo(), 3, weather);
+    let mut stream = connect(&proxy);
+    let mut answer = [0; 1];
+    stream.write_all(&[0]).expect("is open");
+    stream.read_exact(&mut answer).expect("an answer");
+    assert_eq!(answer[0].count_ones(), 1);
+}
+
+#[test]
 fn cut_refused_and_retargeted_connections_are_so_at_once() {
     let proxy = Proxy::to(&echo());
     let mut stream = connect(&proxy);

@@ -109,7 +109,20 @@ impl SpoolingBuilder {
         self
     }
 
-    /// Opens the spool and looks for a server, once. When none is there the client begins without.
+    /// As [`client::SpoolingBuilder::server_within`].
+    pub fn server_within(mut self, time: Duration) -> Self {
+        self.spooling = self.spooling.server_within(time);
+        self
+    }
+
+    /// As [`client::SpoolingBuilder::folder_within`].
+    pub fn folder_within(mut self, time: Duration) -> Self {
+        self.spooling = self.spooling.folder_within(time);
+        self
+    }
+
+    /// Looks for a server, once, and opens the spool. When no server is there the client begins
+    /// without.
     ///
     /// # Errors
     /// As [`client::SpoolingBuilder::connect`]; also when the operating system gives no thread.

@@ -106,6 +106,11 @@ impl SpoolingClient {
         self.spooling.waiting()
     }
 
+    /// How many requests in the spool no server will take: its dead letters.
+    pub fn dead(&self) -> u64 {
+        self.spooling.dead()
+    }
+
     /// Waits until nothing waits in the spool: everything is on the server's disk, or among the
     /// spool's dead letters. As long as it takes.
     ///

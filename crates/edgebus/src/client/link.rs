@@ -24,7 +24,7 @@ use super::pending::{
     Batch, PendingBatch, PendingReceipt, PendingReply, Room, SendWaiter, Told, lost,
 };
 use super::spooling::SpoolQueue;
-use super::state::{Session, State};
+use super::state::{Limits, Session, State};
 use super::states::{ConnectionState, ConnectionStates};
 use super::streams::StreamEnd;
 use super::telling::Telling;
@@ -95,10 +95,13 @@ impl Shared {
             .store(payload_bytes_max, Ordering::Relaxed);
         self.frame_bytes_max
             .store(bytes(welcome.frame_bytes_max), Ordering::Relaxed);
-        let joined = self.batch_bytes_max().min(JOIN_BYTES);
+        let limits = Limits {
+            record_bytes_max: self.record_bytes_max(),
+            joined_bytes_max: self.batch_bytes_max().min(JOIN_BYTES),
+        };
         let store = welcome.store_id();
         let now = Instant::now();
-        let (connection, told) = self.state.lock().resume(session, store, joined, now);
+        let (connection, told) = self.state.lock().resume(session, store, &limits, now);
         tell(told);
         self.announce(ConnectionState::Connected {
             server: server.to_owned(),
@@ -206,6 +209,11 @@ impl Shared {
     /// Of the server of the last connection.
     pub(super) fn frame_bytes_max(&self) -> usize {
         self.frame_bytes_max.load(Ordering::Relaxed)
+    }
+
+    /// Largest record that fits a frame.
+    pub(super) fn record_bytes_max(&self) -> usize {
+        self.frame_bytes_max().saturating_sub(BESIDE_BODY_BYTES)
     }
 
     fn batch_bytes_max(&self) -> usize {
@@ -381,12 +389,19 @@ impl Link {
         self.say(|state| state.close_stream(stream));
     }
 
-    /// Takes nothing new, waits until nobody waits for anything, and closes.
-    pub(super) async fn drain(&self) {
+    /// Takes nothing new, waits until nobody waits for anything, and closes. What is held is waited
+    /// for so long.
+    pub(super) async fn drain(&self, held: Duration) {
         self.say(State::drain);
-        while !self.shared.state.lock().is_idle() {
+        let until = Instant::now() + held;
+        loop {
+            let (answered, settled) = self.shared.state.lock().is_idle();
+            if answered && (settled || Instant::now() >= until) {
+                break;
+            }
             tokio::time::sleep(DRAIN_LOOK).await;
         }
+        self.say(State::leave_streams);
         self.finish("the client was drained");
     }
 

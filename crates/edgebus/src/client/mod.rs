@@ -31,7 +31,7 @@ mod telling;
 mod undecided;
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use edgebus_core::query::{LogPage, LogQuery, Query, Stats};
@@ -51,6 +51,8 @@ use pending::Room;
 pub use spooling::{Accepted, PendingAccepted, Spooled, SpoolingBuilder, SpoolingClient};
 pub use states::{ConnectionState, ConnectionStates};
 
+/// How long a client that is drained waits for messages that are held.
+const DRAIN_HELD_MAX: Duration = Duration::from_secs(30);
 /// The largest windows.
 const WINDOW_MAX: usize = 16 * 1024 * 1024;
 const WINDOW_BYTES_MAX: usize = u32::MAX as usize / 2;
@@ -153,13 +155,13 @@ impl Client {
     }
 
     /// Takes nothing new from here on, waits for the answers to everything that was said, and
-    /// closes the connection. Streams end; messages that are held can be settled until the last of
-    /// them is, and are waited for. What is said meanwhile is refused with
-    /// [`Code::ShuttingDown`].
+    /// closes the connection. Streams end; messages that are held can still be settled, and are
+    /// waited for, 30 seconds at most; then they are given back. What is said meanwhile is refused
+    /// with [`Code::ShuttingDown`].
     ///
     /// A future that is dropped leaves the client draining.
     pub async fn drain(&self) {
-        self.link.drain().await;
+        self.link.drain(DRAIN_HELD_MAX).await;
     }
 
     /// Stores a request under a new version 7 id. On the server's disk when this returns.

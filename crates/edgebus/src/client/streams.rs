@@ -99,8 +99,15 @@ impl Streams {
         self.last
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.streams.len()
+    /// Whether anything is held, or still to be said.
+    pub(super) fn are_settled(&self) -> bool {
+        let settled = |stream: &Stream| stream.held.is_empty() && stream.parked.is_empty();
+        self.streams.values().all(settled)
+    }
+
+    /// The client's numbers of all of them.
+    pub(super) fn all(&self) -> Vec<u64> {
+        self.streams.keys().copied().collect()
     }
 
     /// Those that are to be asked for on this connection, with what to ask.

@@ -159,6 +159,15 @@ impl Sent {
         self.time_is_over(patience.now).or_else(over)
     }
 
+    /// What a refusal comes to. A server that could take it another time may yet do so: what was said
+    /// over an earlier connection can still be on its way.
+    pub(super) fn refused(&self, refusal: Refusal) -> Refusal {
+        match self.left && refusal.code.is_retryable() {
+            true => unknown(&refusal.message),
+            false => refusal,
+        }
+    }
+
     /// What it comes to when there will be no answer.
     pub(super) fn end(&self, reason: &Refusal) -> Refusal {
         match self.left {
@@ -337,6 +346,23 @@ impl Parked {
             Self::Send(sent) | Self::Request(sent, _) => sent.time_is_over(now),
             Self::Awaited(_) | Self::Question(_) => None,
         }
+    }
+
+    /// Why it cannot be said to a server that takes no larger records, if so.
+    pub(super) fn too_large(&self, bytes_max: usize) -> Option<Refusal> {
+        let record = match self {
+            Self::Send(sent) | Self::Request(sent, _) => &sent.record,
+            Self::Awaited(awaited) => &awaited.record,
+            Self::Question(_) => return None,
+        };
+        let bytes = record.as_bytes().len();
+        (bytes > bytes_max).then(|| {
+            let large = format!("{bytes} bytes fit no frame of the server there is now");
+            match self.may_have_left() {
+                true => unknown(&large),
+                false => Refusal::new(Code::PayloadTooLarge, large),
+            }
+        })
     }
 
     /// Why it is not to wait on, if so.

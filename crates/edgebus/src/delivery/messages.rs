@@ -110,7 +110,11 @@ impl Messages {
                 }
                 Poll::Ready(Some(WorkerEvent::Resumed(kept))) => self.resume(kept),
                 Poll::Ready(Some(WorkerEvent::Ended(refusal))) => {
-                    self.waiting.clear();
+                    // Where the worker still counts, they are given back; if not, this says nothing.
+                    for delivery in self.waiting.drain(..) {
+                        let settle = &self.leases.settle;
+                        settle.settle(delivery.token, Settlement::Release);
+                    }
                     self.end = End::ToBeTold(refusal);
                 }
                 Poll::Ready(None) => {

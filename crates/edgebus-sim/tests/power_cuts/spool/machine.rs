@@ -12,7 +12,7 @@ use super::model::{Model, Unsure, record};
 use crate::machine::Met;
 use crate::process::Process;
 
-pub(super) const DIR: &str = "/var/till/spool";
+pub(super) const DIR: &str = "/srv/till/spool";
 
 pub(super) struct SpoolMachine {
     pub(super) disk: SimDisk,

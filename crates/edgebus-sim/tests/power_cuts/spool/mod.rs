@@ -72,6 +72,7 @@ fn struck(seed: u64) -> Met {
         true => Times::Sticky,
         false => Times::Once,
     };
+    machine.is_full = kind == ErrorKind::StorageFull;
     machine
         .disk
         .fail_after_ops(1 + rng.below(150), fault, times);
@@ -83,6 +84,7 @@ fn struck(seed: u64) -> Met {
         }
     }
     machine.disk.clear_faults();
+    machine.is_full = false;
     machine.live(&mut rng, 20).expect("a sound disk");
     machine.next_life(&mut rng);
     machine

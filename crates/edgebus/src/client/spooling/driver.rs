@@ -51,7 +51,7 @@ pub(super) async fn run(spool: Spool, dir: PathBuf, config: SpoolConfig, shared:
             read,
             failed,
         } = done;
-        shared.spool_done(written, read, spool.waiting(), connection);
+        shared.spool_done(written, read, (spool.waiting(), spool.dead()), connection);
         if let Some(error) = failed {
             tracing::error!(code = %error.code(), "the spool has stopped, and is opened again: {error}");
             match mend(spool, &dir, &config, &shared, &error).await {
@@ -81,7 +81,7 @@ async fn mend(
         });
         match opening.await.ok()? {
             Ok(spool) => {
-                shared.spool_done(Vec::new(), None, spool.waiting(), 0);
+                shared.spool_done(Vec::new(), None, (spool.waiting(), spool.dead()), 0);
                 return Some(spool);
             }
             Err(error) => reason = Refusal::new(Code::Poisoned, error.to_string()),
@@ -104,7 +104,8 @@ fn act(spool: &mut Spool, work: Work) -> Done {
         spool.rewind();
     }
     if !work.to_write.is_empty() || !work.settled.is_empty() {
-        let records = work.to_write.iter().map(|sent| sent.record.clone());
+        let now = tokio::time::Instant::now();
+        let records = work.to_write.iter().map(|sent| sent.due(now));
         let committed = spool.commit(&work.settled, records.collect());
         done.written = match committed {
             Ok(outcomes) => work.to_write.into_iter().zip(outcomes).collect(),

@@ -13,13 +13,15 @@ mod queue;
 mod shared;
 
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use edgebus_core::{Code, Message, Receipt, Refusal, RequestId, Seq, Topic};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::builder::ClientBuilder;
 use super::dial::Dialer;
@@ -30,6 +32,9 @@ use crate::error::SendError;
 use crate::ids::new_request_id;
 use crate::spool::{Spool, SpoolConfig};
 pub(super) use queue::{SpoolQueue, Taken};
+
+/// How often a folder that another process has is looked at.
+const FOLDER_LOOK: Duration = Duration::from_millis(20);
 
 /// What took a request into its keeping.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +81,8 @@ pub struct SpoolingBuilder {
     client: ClientBuilder,
     dir: PathBuf,
     config: SpoolConfig,
+    server_within: Option<Duration>,
+    folder_within: Duration,
 }
 
 impl ClientBuilder {
@@ -86,6 +93,8 @@ impl ClientBuilder {
             client: self,
             dir: dir.into(),
             config: SpoolConfig::default(),
+            server_within: None,
+            folder_within: Duration::ZERO,
         }
     }
 }
@@ -97,36 +106,65 @@ impl SpoolingBuilder {
         self
     }
 
-    /// Opens the spool and looks for a server, once. When none is there the client begins without.
+    /// Sets how long [`SpoolingBuilder::connect`] looks for a server before the client begins
+    /// without one; the search goes on then. If not set, until each server was tried once.
+    pub fn server_within(mut self, time: Duration) -> Self {
+        self.server_within = Some(time);
+        self
+    }
+
+    /// Sets how long [`SpoolingBuilder::connect`] waits for a folder that another process has. If
+    /// not set, not at all.
+    pub fn folder_within(mut self, time: Duration) -> Self {
+        self.folder_within = time;
+        self
+    }
+
+    /// Looks for a server, once, and opens the spool. When no server is there the client begins
+    /// without.
     ///
     /// # Errors
     /// [`ConnectError::Spool`]; [`ConnectError::Refused`] when there is a server that will never
     /// talk to this client.
     pub async fn connect(self) -> Result<SpoolingClient, ConnectError> {
         let (servers, config) = self.client.into_parts()?;
-        let (dir, spool_config) = (self.dir, self.config);
-        let opened = tokio::task::spawn_blocking({
-            let dir = dir.clone();
-            move || Spool::open(&dir, spool_config)
-        });
-        let spool = match opened.await {
-            Ok(opened) => opened.map_err(|error| ConnectError::Spool(Refusal::from(&error)))?,
-            Err(_) => {
-                let ends = Refusal::new(Code::ShuttingDown, "the runtime is shutting down");
-                return Err(ConnectError::Spool(ends));
-            }
-        };
         let dialer = Dialer::new(servers, config.reconnect(true)).for_ever();
-        let connected = match dialer.connect().await {
-            Ok(connected) => Some(connected),
-            Err(error) if error.is_final() => return Err(error),
-            Err(_) => None,
+        // Before the folder is taken: whoever waits for that does not wait for a server as well.
+        let connected = match self.server_within {
+            None => Some(dialer.connect().await),
+            Some(time) => tokio::time::timeout(time, dialer.connect()).await.ok(),
         };
-        let shared = Shared::spooling(&dialer.config, SpoolQueue::new(spool.waiting()));
-        tokio::spawn(driver::run(spool, dir, spool_config, shared.clone()));
+        let connected = match connected {
+            Some(Ok(connected)) => Some(connected),
+            Some(Err(error)) if error.is_final() => return Err(error),
+            Some(Err(_)) | None => None,
+        };
+        let (dir, config) = (self.dir, self.config);
+        let until = Instant::now() + self.folder_within;
+        let spool = open(&dir, config, until).await?;
+        let queue = SpoolQueue::new(spool.waiting(), spool.dead());
+        let shared = Shared::spooling(&dialer.config, queue);
+        tokio::spawn(driver::run(spool, dir, config, shared.clone()));
         Ok(SpoolingClient {
             client: Client::start_with(connected, dialer, shared),
         })
+    }
+}
+
+/// Opens a spool, waiting until then for another process that has it.
+async fn open(dir: &Path, config: SpoolConfig, until: Instant) -> Result<Spool, ConnectError> {
+    loop {
+        let dir = dir.to_owned();
+        let opening = tokio::task::spawn_blocking(move || Spool::open(&dir, config));
+        let error = match opening.await {
+            Ok(Ok(spool)) => return Ok(spool),
+            Ok(Err(error)) => Refusal::from(&error),
+            Err(_) => Refusal::new(Code::ShuttingDown, "the runtime is shutting down"),
+        };
+        if error.code != Code::DataInUse || Instant::now() >= until {
+            return Err(ConnectError::Spool(error));
+        }
+        tokio::time::sleep(FOLDER_LOOK).await;
     }
 }
 
@@ -249,6 +287,11 @@ impl SpoolingClient {
     /// How many requests wait in the spool, or on their way to it.
     pub fn waiting(&self) -> u64 {
         self.client.link.spooled()
+    }
+
+    /// How many requests in the spool no server will take: its dead letters.
+    pub fn dead(&self) -> u64 {
+        self.client.link.dead()
     }
 
     /// Waits until nothing waits in the spool: everything is on the server's disk, or among the

@@ -37,10 +37,16 @@ pub(in crate::client) enum Taken {
 pub(in crate::client) struct SpoolQueue {
     /// To be written to the spool, in order.
     to_write: VecDeque<Sent>,
+    /// Sent past the spool, and not decided. If it comes here after all, it comes before others.
+    past: usize,
     /// How many are being written.
     writing: usize,
+    /// The spool is being written or read.
+    is_busy: bool,
     /// In the spool, and not known to be decided there.
     waiting: u64,
+    /// Dead letters in the spool.
+    dead: u64,
     /// Sent out of the spool, and not decided.
     in_flight: usize,
     /// What became of requests out of the spool, to be written there.
@@ -72,12 +78,15 @@ impl Work {
 }
 
 impl SpoolQueue {
-    /// For a spool with so many requests in it.
-    pub(in crate::client) fn new(waiting: u64) -> Self {
+    /// For a spool with so many requests in it, waiting and dead.
+    pub(in crate::client) fn new(waiting: u64, dead: u64) -> Self {
         Self {
             to_write: VecDeque::new(),
+            past: 0,
             writing: 0,
+            is_busy: false,
             waiting,
+            dead,
             in_flight: 0,
             settled: Vec::new(),
             rewind: false,
@@ -96,18 +105,54 @@ impl SpoolQueue {
         self.waiting + (self.to_write.len() + self.writing) as u64
     }
 
-    /// Whether nothing is left to be written.
-    pub(in crate::client) fn is_settled(&self) -> bool {
-        self.to_write.is_empty() && self.writing == 0 && self.settled.is_empty()
+    /// Dead letters in the spool.
+    pub(in crate::client) fn dead(&self) -> u64 {
+        self.dead
     }
 
-    /// A request goes to the spool, behind all others.
+    /// Whether nothing is being written, and nothing is left to be.
+    pub(in crate::client) fn is_settled(&self) -> bool {
+        self.to_write.is_empty() && !self.is_busy && self.settled.is_empty()
+    }
+
+    /// A request goes to the spool, behind those that were said before it.
     pub(in crate::client) fn push(&mut self, sent: Sent) {
-        self.to_write.push_back(sent);
+        let behind = |other: &&Sent| other.ordinal > sent.ordinal;
+        let count = self.to_write.iter().rev().take_while(behind).count();
+        self.to_write.insert(self.to_write.len() - count, sent);
+    }
+
+    /// A request is sent past the spool.
+    pub(in crate::client) fn sent_past(&mut self) {
+        self.past += 1;
+    }
+
+    /// A request that was sent past the spool is decided. Handed back, if that is the end of it; a
+    /// server that cannot take it now is left alone for a while, and it goes to the spool.
+    pub(in crate::client) fn decided_past(
+        &mut self,
+        sent: Sent,
+        outcome: &Outcome,
+    ) -> Option<Sent> {
+        self.past = self.past.saturating_sub(1);
+        match outcome {
+            Err(refusal) if refusal.code.is_retryable() => {
+                self.stall(refusal);
+                self.push(sent);
+                None
+            }
+            _ => Some(sent),
+        }
+    }
+
+    fn stall(&mut self, refusal: &Refusal) {
+        let wait = refusal.retry_after_ms.map_or(STALL, Duration::from_millis);
+        self.stalled = Some(Instant::now() + wait);
     }
 
     /// The connection is lost: what was sent out of the spool is read again.
     pub(in crate::client) fn lost(&mut self) {
+        self.past = 0;
         self.in_flight = 0;
         self.rewind = true;
         self.stalled = None;
@@ -119,8 +164,7 @@ impl SpoolQueue {
         match outcome {
             Ok(_) => self.settled.push((number, Settled::Forwarded)),
             Err(refusal) if refusal.code.is_retryable() => {
-                let wait = refusal.retry_after_ms.map_or(STALL, Duration::from_millis);
-                self.stalled = Some(Instant::now() + wait);
+                self.stall(&refusal);
                 self.rewind = true;
             }
             Err(refusal) => self.settled.push((number, dead(refusal))),
@@ -131,7 +175,8 @@ impl SpoolQueue {
     pub(super) fn take_work(&mut self, connected: bool) -> Work {
         let mut work = Work::default();
         let mut bytes = 0;
-        while let Some(sent) = self.to_write.front()
+        while self.past == 0
+            && let Some(sent) = self.to_write.front()
             && work.to_write.len() < WRITE_COUNT
             && (bytes == 0 || bytes + sent.record.as_bytes().len() <= WRITE_BYTES)
         {
@@ -161,14 +206,17 @@ impl SpoolQueue {
         if ready && any && room >= FORWARD_COUNT / 2 {
             work.room = Some((room, FORWARD_BYTES));
         }
+        self.is_busy = !work.is_nothing();
         work
     }
 
-    /// What was to be written is, or is not. So many wait in the spool now.
-    pub(super) fn written(&mut self, waiting: u64) {
+    /// What was to be written is, or is not. So many wait in the spool now, and are dead there.
+    pub(super) fn written(&mut self, (waiting, dead): (u64, u64)) {
         self.writing = 0;
+        self.is_busy = false;
         self.exhausted &= waiting == self.waiting;
         self.waiting = waiting;
+        self.dead = dead;
     }
 
     /// A look into the spool found so many requests.

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::queue::{SpoolQueue, Work, to_send};
 use crate::client::config::ClientConfig;
-use crate::client::link::{BESIDE_BODY_BYTES, Link, Shared, tell};
+use crate::client::link::{Link, Shared, tell};
 use crate::client::pending::SendWaiter;
 use crate::client::telling::Telling;
 use crate::client::undecided::Sent;
@@ -24,10 +24,9 @@ impl Shared {
     pub(super) fn spool_work(&self) -> (Work, u64) {
         let mut state = self.state.lock();
         let connection = state.connection();
-        let work = state
-            .spool
-            .as_mut()
-            .map(|spool| spool.take_work(connection.is_some()));
+        // What is not on its way when the client is drained stays in the spool.
+        let forwards = connection.is_some() && !state.is_draining();
+        let work = state.spool.as_mut().map(|spool| spool.take_work(forwards));
         (work.unwrap_or_default(), connection.unwrap_or_default())
     }
 
@@ -40,18 +39,19 @@ impl Shared {
         }
     }
 
-    /// What was to be written is written, or not; what was read is to be sent over a connection.
+    /// What was to be written is written, or not; what was read is to be sent over a connection. So
+    /// many requests wait in the spool now, and are dead there.
     pub(super) fn spool_done(
         &self,
         written: Vec<(Sent, Result<u64, Refusal>)>,
         read: Option<Vec<Waiting>>,
-        waiting: u64,
+        counts: (u64, u64),
         connection: u64,
     ) {
         let max = self.record_bytes_max();
         let mut state = self.state.lock();
         if let Some(spool) = &mut state.spool {
-            spool.written(waiting);
+            spool.written(counts);
         }
         if let Some(read) = read {
             let mut sends = Vec::with_capacity(read.len());
@@ -97,11 +97,6 @@ impl Shared {
                 .collect(),
         );
     }
-
-    /// Largest record that fits a frame.
-    fn record_bytes_max(&self) -> usize {
-        self.frame_bytes_max().saturating_sub(BESIDE_BODY_BYTES)
-    }
 }
 
 impl Link {
@@ -119,6 +114,12 @@ impl Link {
     pub(super) fn spooled(&self) -> u64 {
         let state = self.shared().state.lock();
         state.spool.as_ref().map_or(0, SpoolQueue::count)
+    }
+
+    /// Dead letters in the spool.
+    pub(super) fn dead(&self) -> u64 {
+        let state = self.shared().state.lock();
+        state.spool.as_ref().map_or(0, SpoolQueue::dead)
     }
 
     /// Waits until nothing is in the spool.

@@ -87,10 +87,26 @@ impl State {
         self.draining = Some(draining);
     }
 
-    /// Whether nobody waits for anything any more.
-    pub(in crate::client) fn is_idle(&self) -> bool {
+    /// Leaves all streams: what is held on them is given back.
+    pub(in crate::client) fn leave_streams(&mut self) {
+        for own in self.streams.all() {
+            self.close_stream(own);
+        }
+    }
+
+    /// Whether nothing new is taken.
+    pub(in crate::client) fn is_draining(&self) -> bool {
+        self.draining.is_some()
+    }
+
+    /// Whether nobody waits for an answer any more; whether nothing is held any more.
+    pub(in crate::client) fn is_idle(&self) -> (bool, bool) {
+        (self.is_answered(), self.streams.are_settled())
+    }
+
+    fn is_answered(&self) -> bool {
         let settled = self.spool.as_ref().is_none_or(SpoolQueue::is_settled);
-        let nothing_parked = settled && self.parked.is_empty() && self.streams.len() == 0;
+        let nothing_parked = settled && self.parked.is_empty();
         match &self.phase {
             Phase::Up(session) => nothing_parked && self.returned.is_empty() && session.is_idle(),
             Phase::Away(_) => nothing_parked,

@@ -23,24 +23,19 @@ impl State {
         told: &mut Vec<Telling>,
     ) -> Result<bool, Refusal> {
         let mut events = Vec::new();
-        let mut forwarded = Vec::new();
+        let has_spool = self.spool.is_some();
         let mut ended = Ok(());
         if let Phase::Up(session) = &mut self.phase
             && connection == self.connection
         {
             ended = frames.drain(..).try_for_each(|frame| {
                 session.on_frame(frame, |event| match event {
-                    Event::Sent(sent, Ok(stored)) if sent.is_forward() => {
-                        forwarded.push((sent, Ok(stored)));
-                    }
+                    event @ Event::Sent(..) if has_spool => events.push(event),
                     // Apart from the others, as they are many.
                     Event::Sent(sent, Ok(stored)) => told.push(Telling::Sent(sent, Ok(stored))),
                     event => events.push(event),
                 })
             });
-        }
-        for (sent, outcome) in forwarded {
-            self.forwarded(&sent, outcome);
         }
         let mut filled = false;
         for event in events {
@@ -62,7 +57,13 @@ impl State {
                 end_with(ended, refusal);
             }
             Event::Sent(sent, outcome) if sent.is_forward() => self.forwarded(&sent, outcome),
-            Event::Sent(sent, outcome) => told.push(Telling::Sent(sent, outcome)),
+            Event::Sent(sent, outcome) if sent.is_for_spool() => {
+                self.decided_past(sent, outcome, told);
+            }
+            Event::Sent(sent, outcome) => {
+                let outcome = outcome.map_err(|refusal| sent.refused(refusal));
+                told.push(Telling::Sent(sent, outcome));
+            }
             Event::Answered(awaited, Err(refusal)) if self.is_loss(&refusal) => {
                 self.returned_request(awaited);
                 end_with(ended, refusal);
@@ -121,6 +122,15 @@ impl State {
         if let (SendWaiter::Forward(number), Some(spool)) = (&sent.waiter, &mut self.spool) {
             spool.decided(*number, outcome);
         }
+    }
+
+    /// What became of a request that was sent past the spool.
+    fn decided_past(&mut self, sent: Sent, outcome: Outcome, told: &mut Vec<Telling>) {
+        let sent = match &mut self.spool {
+            Some(spool) => spool.decided_past(sent, &outcome),
+            None => Some(sent),
+        };
+        told.extend(sent.map(|sent| Telling::Sent(sent, outcome)));
     }
 
     /// Whether a refusal says no more than that this connection is of no use.

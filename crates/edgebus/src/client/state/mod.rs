@@ -50,6 +50,15 @@ pub(super) struct State {
     give_up_after: Option<Duration>,
 }
 
+/// What a server takes, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// Largest record.
+    pub(super) record_bytes_max: usize,
+    /// Up to which records are joined into a frame.
+    pub(super) joined_bytes_max: usize,
+}
+
 #[derive(Debug)]
 enum Phase {
     Up(Session),
@@ -129,6 +138,7 @@ impl State {
         self.check_open()?;
         match (&mut self.phase, &mut self.spool) {
             (Phase::Up(session), Some(spool)) if spool.is_empty() => {
+                spool.sent_past();
                 self.outgoing
                     .push(session.send(vec![sent.record.clone()], [sent]));
             }
@@ -269,7 +279,7 @@ impl State {
         &mut self,
         session: Session,
         store: Option<[u8; 16]>,
-        joined_bytes_max: usize,
+        limits: &Limits,
         now: Instant,
     ) -> (u64, Vec<Telling>) {
         let mut told = Vec::new();
@@ -278,7 +288,7 @@ impl State {
         }
         self.connection += 1;
         self.left_below = 0;
-        self.outgoing = Outgoing::new(joined_bytes_max);
+        self.outgoing = Outgoing::new(limits.joined_bytes_max);
         let elsewhere = matches!((self.store, store), (Some(was), Some(is)) if was != is);
         self.store = store.or(self.store);
         self.phase = Phase::Up(session);
@@ -294,7 +304,9 @@ impl State {
         for parked in std::mem::take(&mut self.parked) {
             let over = match elsewhere && parked.may_have_left() {
                 true => Some(parked.end(&other)),
-                false => parked.time_is_over(now),
+                false => parked
+                    .time_is_over(now)
+                    .or_else(|| parked.too_large(limits.record_bytes_max)),
             };
             match over {
                 Some(refusal) => told.push(Telling::Parked(parked, refusal)),

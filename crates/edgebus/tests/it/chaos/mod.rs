@@ -3,10 +3,11 @@
 //! the log, never against what the library believes.
 //!
 //! In reading order: [`fixture`] clients, servers that restart, the notes; [`sends`] requests
-//! without replies; [`work`] requests with replies, and workers; [`news`] notifications. Other
+//! without replies; [`spooling`] those that may wait on the client's disk; [`work`] requests with replies, and workers; [`news`] notifications. Other
 //! seeds: `EDGEBUS_CHAOS_SEEDS=100..200`.
 
 mod fixture;
 mod news;
 mod sends;
+mod spooling;
 mod work;

@@ -1,7 +1,9 @@
 //! Clients with a spool.
 
+use std::time::Duration;
+
 use edgebus::spool::{RowState, Spool, SpoolConfig};
-use edgebus::{Accepted, Client, Code, Seq, SpoolingClient};
+use edgebus::{Accepted, Client, ClientConfig, Code, ConnectionState, Seq, SpoolingClient};
 
 use super::fixture::{Site, is_connected, is_lost, until};
 use crate::bus::fixture::{id, message, within};
@@ -108,7 +110,7 @@ async fn what_was_in_flight_when_the_cable_was_cut_is_spooled_under_its_id() {
     let pending: Vec<_> = (0..10)
         .map(|number| till.try_send(message(number)).unwrap())
         .collect();
-    super::fixture::written(&site.proxy, 9).await;
+    super::fixture::written(&site.proxy, 0).await;
     site.unplug();
     for (number, pending) in (0..).zip(pending) {
         let accepted = within(pending).await.unwrap();
@@ -146,6 +148,7 @@ async fn request_that_is_refused_for_good_is_a_dead_letter_and_blocks_nothing() 
     site.plug();
     within(till.flush()).await.unwrap();
     assert_eq!(ids(&site), [id(2), id(1), id(4)]);
+    assert_eq!(till.dead(), 2);
     drop(till);
     let spool = within(async {
         loop {
@@ -203,4 +206,59 @@ async fn folder_that_is_in_use_is_refused_by_name() {
     let second = Client::builder(site.proxy.url()).spool(folder.path());
     let error = within(second.connect()).await.unwrap_err();
     assert!(error.to_string().contains("in use"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn folder_that_another_client_has_is_waited_for_if_told_so() {
+    let site = Site::open().await;
+    let folder = tempfile::tempdir().unwrap();
+    let till = open(&site, &folder).await;
+    let second = Client::builder(site.proxy.url())
+        .spool(folder.path())
+        .folder_within(Duration::from_secs(60));
+    let second = tokio::spawn(second.connect());
+    drop(till);
+    let second = within(second).await.unwrap().unwrap();
+    let accepted = within(second.send_message(message(1))).await.unwrap();
+    assert_eq!(accepted.receipt().unwrap().seq, Seq(1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn server_that_says_nothing_is_not_waited_for_longer_than_told() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let config = ClientConfig::default().connect_timeout(Duration::from_secs(600));
+    let builder = Client::builder(&format!("tcp://{}", silent.local_addr().unwrap()))
+        .config(config)
+        .spool(folder.path())
+        .server_within(Duration::from_millis(10));
+    let till = within(builder.connect()).await.unwrap();
+    assert_eq!(till.client().state(), ConnectionState::Connecting);
+    assert!(spooled(
+        &within(till.send_message(message(1))).await.unwrap()
+    ));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn drained_client_leaves_the_rest_in_the_spool_for_the_next_one() {
+    let mut site = Site::open().await;
+    let folder = tempfile::tempdir().unwrap();
+    site.stop().await;
+    let till = open(&site, &folder).await;
+    within(till.send_batch((0..5_000).map(message).collect())).await;
+    within(till.drain()).await;
+    drop(till);
+    site.start().await;
+    for _ in 0..2 {
+        let builder = site.builder().spool(folder.path());
+        let builder = builder.folder_within(Duration::from_secs(60));
+        let till = within(builder.connect()).await.unwrap();
+        within(till.drain()).await;
+        drop(till);
+    }
+    let builder = site.builder().spool(folder.path());
+    let builder = builder.folder_within(Duration::from_secs(60));
+    let till = within(builder.connect()).await.unwrap();
+    within(till.flush()).await.unwrap();
+    assert_eq!(ids(&site), (0..5_000).map(id).collect::<Vec<_>>());
 }

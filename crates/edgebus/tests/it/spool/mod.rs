@@ -8,6 +8,8 @@ mod damage;
 
 mod faults;
 
+mod format;
+
 mod looking;
 
 mod memory;

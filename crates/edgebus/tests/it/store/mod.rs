@@ -28,7 +28,7 @@ mod space;
 
 mod fixture;
 
-mod format;
+pub(crate) mod format;
 
 mod format_rows;
 

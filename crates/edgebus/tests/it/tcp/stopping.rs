@@ -10,7 +10,7 @@ use crate::bus::fixture::{code, eventually, is_pending, log_ids, message, new, r
 async fn stop_answers_what_was_accepted_and_refuses_what_comes_after() {
     let mut server = TestServer::start().await;
     let hold = server.files().hold(Of::Journal, Call::Sync);
-    let client = server.connect(window(200)).await;
+    let client = server.connect(window(200).reconnect(false)).await;
     let in_flight: Vec<_> = (0..100)
         .map(|number| client.try_send(message(number)).unwrap())
         .collect();
@@ -53,7 +53,7 @@ async fn stop_under_load_ends_and_every_answer_is_true() {
     let mut server = TestServer::start().await;
     let mut tasks = tokio::task::JoinSet::new();
     for sender in 0..4u64 {
-        let client = server.connect(window(512)).await;
+        let client = server.connect(window(512).reconnect(false)).await;
         tasks.spawn(async move {
             let mut told = Vec::new();
             for n in 0.. {
