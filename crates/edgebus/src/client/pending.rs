@@ -12,7 +12,7 @@ use edgebus_core::{Code, Receipt, Refusal, RequestId, Seq};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::spooling::Taken;
+use super::spooling::{Origin, Taken};
 use super::telling::mismatch;
 use crate::error::SendError;
 
@@ -26,8 +26,8 @@ pub(super) enum SendWaiter {
     InBatch(Arc<Batch>, usize),
     /// Takes the word of a spool as well.
     Spooling(oneshot::Sender<Result<Taken, Refusal>>, Room),
-    /// It comes out of the spool, where this is its number.
-    Forward(u64),
+    /// It comes out of the spool, from this place.
+    Forward(Origin),
     /// It was told before.
     Nobody,
 }

@@ -3,17 +3,17 @@
 //! It owns the spool. Ends when the client is closed, after what is known of requests that left is
 //! written.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use edgebus_core::{Code, Refusal};
+use tokio::time::Instant;
 
 use super::queue::Work;
 use crate::client::link::Shared;
 use crate::client::pending::lost;
 use crate::client::undecided::Sent;
-use crate::spool::{Spool, SpoolConfig, StoreError, Waiting};
+use crate::spool::{Spool, StoreError, Waiting};
 
 /// How long to leave a spool alone that failed.
 const MEND: Duration = Duration::from_secs(1);
@@ -26,8 +26,16 @@ struct Done {
     failed: Option<StoreError>,
 }
 
-pub(super) async fn run(spool: Spool, dir: PathBuf, config: SpoolConfig, shared: Arc<Shared>) {
+/// How the spool is opened.
+pub(super) trait Opens: Fn() -> Result<Spool, StoreError> + Send + Sync + 'static {}
+
+impl<F: Fn() -> Result<Spool, StoreError> + Send + Sync + 'static> Opens for F {}
+
+pub(super) async fn run(spool: Spool, opens: impl Opens, shared: Arc<Shared>) {
+    let opens = Arc::new(opens);
     let mut spool = spool;
+    let mut mended: Option<Instant> = None;
+    report(&spool);
     loop {
         let (work, connection) = shared.spool_work();
         if work.is_nothing() {
@@ -41,56 +49,81 @@ pub(super) async fn run(spool: Spool, dir: PathBuf, config: SpoolConfig, shared:
             let done = act(&mut spool, work);
             (spool, done)
         });
-        // The runtime ends, and everything with it.
-        let Ok((back, done)) = working.await else {
-            return;
-        };
-        spool = back;
-        let Done {
-            written,
-            read,
-            failed,
-        } = done;
-        shared.spool_done(written, read, (spool.waiting(), spool.dead()), connection);
-        if let Some(error) = failed {
-            tracing::error!(code = %error.code(), "the spool has stopped, and is opened again: {error}");
-            match mend(spool, &dir, &config, &shared, &error).await {
-                Some(mended) => spool = mended,
-                None => return,
+        let failed = match working.await {
+            Ok((back, done)) => {
+                let Done {
+                    written,
+                    read,
+                    failed,
+                } = done;
+                shared.spool_done(written, read, (back.waiting(), back.dead()), connection);
+                match failed {
+                    None => {
+                        spool = back;
+                        continue;
+                    }
+                    // Dropped here, as it holds the lock on its folder.
+                    Some(error) => error.to_string(),
+                }
             }
+            Err(error) if error.is_panic() => error.to_string(),
+            // The runtime ends, and everything with it.
+            Err(_) => return,
+        };
+        tracing::error!("the spool has stopped, and is opened again: {failed}");
+        match mend(&opens, &shared, failed, mended).await {
+            Some(opened) => spool = opened,
+            None => return,
         }
+        mended = Some(Instant::now());
     }
 }
 
-/// Opens the spool again, however long it takes; meanwhile what comes is refused.
+/// Opens the spool again, however long it takes, and not too soon after the last time; meanwhile
+/// what comes is refused.
 async fn mend(
-    spool: Spool,
-    dir: &Path,
-    config: &SpoolConfig,
+    opens: &Arc<impl Opens>,
     shared: &Shared,
-    error: &StoreError,
+    failed: String,
+    mended: Option<Instant>,
 ) -> Option<Spool> {
-    // It holds the lock on its folder.
-    drop(spool);
-    let mut reason = Refusal::new(Code::Poisoned, error.to_string());
+    let mut reason = Refusal::new(Code::Poisoned, failed);
+    let mut not_before = mended.map(|at| at + MEND);
     loop {
         shared.refuse_spooling(&reason);
+        while let Some(until) = not_before.filter(|until| *until > Instant::now()) {
+            if shared.is_closed() {
+                return None;
+            }
+            shared.wait_for_spool_work(Some(until)).await;
+            shared.refuse_spooling(&reason);
+        }
         let opening = tokio::task::spawn_blocking({
-            let (dir, config) = (dir.to_owned(), *config);
-            move || Spool::open(&dir, config)
+            let opens = opens.clone();
+            move || opens()
         });
-        match opening.await.ok()? {
-            Ok(spool) => {
+        match opening.await {
+            Ok(Ok(spool)) => {
+                report(&spool);
                 shared.spool_done(Vec::new(), None, (spool.waiting(), spool.dead()), 0);
                 return Some(spool);
             }
-            Err(error) => reason = Refusal::new(Code::Poisoned, error.to_string()),
+            Ok(Err(error)) => reason = Refusal::new(Code::Poisoned, error.to_string()),
+            Err(error) if error.is_panic() => {}
+            Err(_) => return None,
         }
-        if shared.is_closed() {
-            return None;
-        }
-        let until = tokio::time::Instant::now() + MEND;
-        shared.wait_for_spool_work(Some(until)).await;
+        not_before = Some(Instant::now() + MEND);
+    }
+}
+
+fn report(spool: &Spool) {
+    if let Some(torn) = spool.torn_tail() {
+        tracing::warn!(
+            segment = %torn.segment.display(),
+            offset = torn.offset,
+            copy = %torn.copy.display(),
+            "the spool ended in a group that a power cut tore, and was copied aside"
+        );
     }
 }
 
@@ -103,22 +136,21 @@ fn act(spool: &mut Spool, work: Work) -> Done {
     if work.rewind {
         spool.rewind();
     }
-    if !work.to_write.is_empty() || !work.settled.is_empty() {
-        let now = tokio::time::Instant::now();
-        let records = work.to_write.iter().map(|sent| sent.due(now));
-        let committed = spool.commit(&work.settled, records.collect());
-        done.written = match committed {
-            Ok(outcomes) => work.to_write.into_iter().zip(outcomes).collect(),
-            Err(error) => {
-                done.failed = Some(error);
-                let unknown = work
-                    .to_write
-                    .into_iter()
-                    .map(|sent| (sent, Err(lost_on_disk())));
-                unknown.collect()
-            }
-        };
-    }
+    let now = Instant::now();
+    let records = work.to_write.iter().map(|sent| sent.due(now));
+    // Also with nothing new: what had no room on the disk before may have it now.
+    let committed = spool.commit(&work.settled, records.collect());
+    done.written = match committed {
+        Ok(outcomes) => work.to_write.into_iter().zip(outcomes).collect(),
+        Err(error) => {
+            done.failed = Some(error);
+            let unknown = work
+                .to_write
+                .into_iter()
+                .map(|sent| (sent, Err(lost_on_disk())));
+            unknown.collect()
+        }
+    };
     if let Some((count, bytes)) = work.room
         && done.failed.is_none()
     {

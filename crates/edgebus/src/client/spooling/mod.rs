@@ -11,6 +11,8 @@
 mod driver;
 mod queue;
 mod shared;
+#[cfg(test)]
+mod tests;
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -31,7 +33,7 @@ use super::{Client, ConnectError};
 use crate::error::SendError;
 use crate::ids::new_request_id;
 use crate::spool::{Spool, SpoolConfig};
-pub(super) use queue::{SpoolQueue, Taken};
+pub(super) use queue::{Origin, SpoolQueue, Taken};
 
 /// How often a folder that another process has is looked at.
 const FOLDER_LOOK: Duration = Duration::from_millis(20);
@@ -144,7 +146,8 @@ impl SpoolingBuilder {
         let spool = open(&dir, config, until).await?;
         let queue = SpoolQueue::new(spool.waiting(), spool.dead());
         let shared = Shared::spooling(&dialer.config, queue);
-        tokio::spawn(driver::run(spool, dir, config, shared.clone()));
+        let opens = move || Spool::open(&dir, config);
+        tokio::spawn(driver::run(spool, opens, shared.clone()));
         Ok(SpoolingClient {
             client: Client::start_with(connected, dialer, shared),
         })

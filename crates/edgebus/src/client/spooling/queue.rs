@@ -23,6 +23,10 @@ const WRITE_BYTES: usize = 4 * 1024 * 1024;
 const SETTLED_MIN: usize = 64;
 /// How long to wait after a server could not take a request, unless it says otherwise.
 const STALL: Duration = Duration::from_secs(1);
+const STALL_MIN: Duration = Duration::from_millis(10);
+const STALL_MAX: Duration = Duration::from_secs(60);
+/// How long to wait before a spool is looked into again that had nothing to be sent.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Who has taken a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +35,14 @@ pub(in crate::client) enum Taken {
     Stored(u64, bool),
     /// The spool: its number there.
     Spooled(u64),
+}
+
+/// A request's place in the spool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::client) struct Origin {
+    number: u64,
+    /// Which opening of the spool it was read from.
+    opened: u64,
 }
 
 #[derive(Debug)]
@@ -49,14 +61,20 @@ pub(in crate::client) struct SpoolQueue {
     dead: u64,
     /// Sent out of the spool, and not decided.
     in_flight: usize,
+    /// Changes whenever the spool has to be opened again: what was read before counts no more, as it
+    /// may be another spool then.
+    opened: u64,
     /// What became of requests out of the spool, to be written there.
     settled: Vec<(u64, Settled)>,
     /// What is in flight no more has to be read again.
     rewind: bool,
     /// A server could not take a request: until when to leave it alone.
     stalled: Option<Instant>,
-    /// The last look into the spool found nothing to send.
-    exhausted: bool,
+    /// Whether it can now is asked with one request: others behind it must not come before it.
+    probing: bool,
+    /// The last look into the spool found nothing to send: when to look again. What waits there
+    /// all the same is dead, and had no room to be written down as that.
+    exhausted: Option<Instant>,
 }
 
 /// What is to be done with the spool now.
@@ -88,10 +106,12 @@ impl SpoolQueue {
             waiting,
             dead,
             in_flight: 0,
+            opened: 0,
             settled: Vec::new(),
             rewind: false,
             stalled: None,
-            exhausted: false,
+            probing: false,
+            exhausted: None,
         }
     }
 
@@ -116,7 +136,9 @@ impl SpoolQueue {
     }
 
     /// A request goes to the spool, behind those that were said before it.
-    pub(in crate::client) fn push(&mut self, sent: Sent) {
+    pub(in crate::client) fn push(&mut self, mut sent: Sent) {
+        // From here on its time runs.
+        sent.wait_from(Instant::now());
         let behind = |other: &&Sent| other.ordinal > sent.ordinal;
         let count = self.to_write.iter().rev().take_while(behind).count();
         self.to_write.insert(self.to_write.len() - count, sent);
@@ -147,7 +169,8 @@ impl SpoolQueue {
 
     fn stall(&mut self, refusal: &Refusal) {
         let wait = refusal.retry_after_ms.map_or(STALL, Duration::from_millis);
-        self.stalled = Some(Instant::now() + wait);
+        self.stalled = Some(Instant::now() + wait.clamp(STALL_MIN, STALL_MAX));
+        self.probing = true;
     }
 
     /// The connection is lost: what was sent out of the spool is read again.
@@ -156,23 +179,30 @@ impl SpoolQueue {
         self.in_flight = 0;
         self.rewind = true;
         self.stalled = None;
+        self.probing = false;
     }
 
     /// What became of a request that was sent out of the spool.
-    pub(in crate::client) fn decided(&mut self, number: u64, outcome: Outcome) {
+    pub(in crate::client) fn decided(&mut self, origin: Origin, outcome: Outcome) {
+        let Origin { number, opened } = origin;
+        if opened != self.opened {
+            return;
+        }
         self.in_flight = self.in_flight.saturating_sub(1);
         match outcome {
             Ok(_) => self.settled.push((number, Settled::Forwarded)),
             Err(refusal) if refusal.code.is_retryable() => {
                 self.stall(&refusal);
                 self.rewind = true;
+                return;
             }
             Err(refusal) => self.settled.push((number, dead(refusal))),
         }
+        self.probing = false;
     }
 
-    /// What is to be done. With `connected`, requests are read to be sent.
-    pub(super) fn take_work(&mut self, connected: bool) -> Work {
+    /// What is to be done. With `forwards`, requests are read to be sent.
+    pub(super) fn take_work(&mut self, forwards: bool) -> Work {
         let mut work = Work::default();
         let mut bytes = 0;
         while self.past == 0
@@ -191,19 +221,24 @@ impl SpoolQueue {
         // What is still in flight would be sent twice.
         if self.rewind && self.in_flight == 0 {
             self.rewind = false;
-            self.exhausted = false;
+            self.exhausted = None;
             work.rewind = true;
         }
-        if self.stalled.is_some_and(|until| until <= Instant::now()) {
-            self.stalled = None;
-        }
-        work.again_at = self.stalled;
+        let now = Instant::now();
+        self.stalled = self.stalled.filter(|until| *until > now);
+        self.exhausted = self.exhausted.filter(|until| *until > now);
         // Half a window at a time.
-        let room = FORWARD_COUNT - self.in_flight;
+        let (window, least) = match self.probing {
+            true => (1, 1),
+            false => (FORWARD_COUNT, FORWARD_COUNT / 2),
+        };
+        let room = window.saturating_sub(self.in_flight);
         let known = (self.in_flight + self.settled.len() + work.settled.len()) as u64;
-        let any = self.waiting > known && !self.exhausted;
-        let ready = connected && !self.rewind && self.stalled.is_none();
-        if ready && any && room >= FORWARD_COUNT / 2 {
+        let any = self.waiting > known;
+        let until = self.stalled.max(self.exhausted.filter(|_| any));
+        work.again_at = until;
+        let ready = forwards && !self.rewind && until.is_none();
+        if ready && any && room >= least {
             work.room = Some((room, FORWARD_BYTES));
         }
         self.is_busy = !work.is_nothing();
@@ -214,14 +249,20 @@ impl SpoolQueue {
     pub(super) fn written(&mut self, (waiting, dead): (u64, u64)) {
         self.writing = 0;
         self.is_busy = false;
-        self.exhausted &= waiting == self.waiting;
+        self.exhausted = None;
         self.waiting = waiting;
         self.dead = dead;
     }
 
-    /// A look into the spool found so many requests.
-    pub(super) fn found(&mut self, count: usize) {
-        self.exhausted = count == 0;
+    /// Where a request with this number is, for as long as the spool is open.
+    pub(super) fn origin(&self, number: u64) -> Origin {
+        let opened = self.opened;
+        Origin { number, opened }
+    }
+
+    /// A look into the spool found something, or nothing.
+    pub(super) fn found(&mut self, any: bool) {
+        self.exhausted = (!any).then(|| Instant::now() + LOOK_AGAIN);
     }
 
     /// What a request out of the spool comes to without being sent.
@@ -239,6 +280,17 @@ impl SpoolQueue {
         self.rewind = true;
     }
 
+    /// The spool cannot be used until it is opened again, and is read from the start then. Nothing
+    /// of what was to be written will be: whoever waits.
+    pub(super) fn refuse(&mut self) -> VecDeque<Sent> {
+        self.opened += 1;
+        self.writing = 0;
+        self.in_flight = 0;
+        self.settled.clear();
+        self.rewind = false;
+        self.close()
+    }
+
     /// Nothing more is written: whoever waits.
     pub(in crate::client) fn close(&mut self) -> VecDeque<Sent> {
         std::mem::take(&mut self.to_write)
@@ -246,7 +298,11 @@ impl SpoolQueue {
 }
 
 /// What was read out of the spool, as it is to be sent; or why it never will be.
-pub(super) fn to_send(waiting: Waiting, record_bytes_max: usize) -> Result<Sent, (u64, Settled)> {
+pub(super) fn to_send(
+    waiting: Waiting,
+    origin: Origin,
+    record_bytes_max: usize,
+) -> Result<Sent, (u64, Settled)> {
     let Waiting {
         number,
         record,
@@ -266,7 +322,7 @@ pub(super) fn to_send(waiting: Waiting, record_bytes_max: usize) -> Result<Sent,
         }
         expires_ms => with_time_left(&record, expires_ms - age_ms),
     };
-    Ok(Sent::new(0, record, SendWaiter::Forward(number)))
+    Ok(Sent::new(0, record, SendWaiter::Forward(origin)))
 }
 
 /// It was made by a client, so it can be read.

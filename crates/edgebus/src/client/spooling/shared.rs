@@ -54,18 +54,21 @@ impl Shared {
             spool.written(counts);
         }
         if let Some(read) = read {
+            let any = !read.is_empty();
             let mut sends = Vec::with_capacity(read.len());
-            for sent in read.into_iter().map(|waiting| to_send(waiting, max)) {
-                match (sent, &mut state.spool) {
-                    (Ok(sent), _) => sends.push(sent),
-                    (Err(settled), Some(spool)) => spool.settle(settled),
-                    (Err(_), None) => {}
+            if let Some(spool) = &mut state.spool {
+                for waiting in read {
+                    let origin = spool.origin(waiting.number);
+                    match to_send(waiting, origin, max) {
+                        Ok(sent) => sends.push(sent),
+                        Err(settled) => spool.settle(settled),
+                    }
                 }
             }
             let count = sends.len();
             let sent = count == 0 || state.forward(connection, sends);
             if let Some(spool) = &mut state.spool {
-                spool.found(count);
+                spool.found(any);
                 match sent {
                     true => spool.sending(count),
                     false => spool.read_again(),
@@ -89,7 +92,7 @@ impl Shared {
     pub(super) fn refuse_spooling(&self, reason: &Refusal) {
         let waiting = {
             let mut state = self.state.lock();
-            state.spool.as_mut().map(SpoolQueue::close)
+            state.spool.as_mut().map(SpoolQueue::refuse)
         };
         let told = waiting.into_iter().flatten();
         tell(

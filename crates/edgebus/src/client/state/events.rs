@@ -56,7 +56,11 @@ impl State {
                 self.returned.push(Parked::Send(sent));
                 end_with(ended, refusal);
             }
-            Event::Sent(sent, outcome) if sent.is_forward() => self.forwarded(&sent, outcome),
+            Event::Sent(sent, outcome) if sent.is_forward() => {
+                self.forwarded(&sent, outcome.clone());
+                // Nobody waits for it, but it shows that the connection was of use.
+                told.push(Telling::Sent(sent, outcome));
+            }
             Event::Sent(sent, outcome) if sent.is_for_spool() => {
                 self.decided_past(sent, outcome, told);
             }
@@ -119,8 +123,8 @@ impl State {
 
     /// What became of a request out of the spool.
     fn forwarded(&mut self, sent: &Sent, outcome: Outcome) {
-        if let (SendWaiter::Forward(number), Some(spool)) = (&sent.waiter, &mut self.spool) {
-            spool.decided(*number, outcome);
+        if let (SendWaiter::Forward(origin), Some(spool)) = (&sent.waiter, &mut self.spool) {
+            spool.decided(*origin, outcome);
         }
     }
 

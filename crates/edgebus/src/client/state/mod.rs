@@ -152,8 +152,11 @@ impl State {
     pub(super) fn forward(&mut self, connection: u64, sent: Vec<Sent>) -> bool {
         match &mut self.phase {
             Phase::Up(session) if connection == self.connection => {
-                let records = sent.iter().map(|sent| sent.record.clone()).collect();
-                self.outgoing.push(session.send(records, sent));
+                // One by one: they are joined to frames of a size that the server takes.
+                for sent in sent {
+                    let frame = session.send(vec![sent.record.clone()], [sent]);
+                    self.outgoing.push(frame);
+                }
                 true
             }
             _ => false,

@@ -6,5 +6,6 @@ mod cancel;
 mod questions;
 mod sends;
 mod spooling;
+mod spooling_servers;
 mod states;
 mod streams;

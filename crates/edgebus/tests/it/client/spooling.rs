@@ -6,7 +6,7 @@ use edgebus::spool::{RowState, Spool, SpoolConfig};
 use edgebus::{Accepted, Client, ClientConfig, Code, ConnectionState, Seq, SpoolingClient};
 
 use super::fixture::{Site, is_connected, is_lost, until};
-use crate::bus::fixture::{id, message, within};
+use crate::bus::fixture::{id, large_message, message, within};
 
 async fn open(site: &Site, folder: &tempfile::TempDir) -> SpoolingClient {
     within(site.builder().spool(folder.path()).connect())
@@ -261,4 +261,21 @@ async fn drained_client_leaves_the_rest_in_the_spool_for_the_next_one() {
     let till = within(builder.connect()).await.unwrap();
     within(till.flush()).await.unwrap();
     assert_eq!(ids(&site), (0..5_000).map(id).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn spool_is_forwarded_in_frames_that_the_server_takes() {
+    let site = Site::open().await;
+    let folder = tempfile::tempdir().unwrap();
+    let till = open(&site, &folder).await;
+    site.unplug();
+    until(till.client(), is_lost).await;
+    // Several times the largest frame, in fewer requests than may be undecided.
+    let batch = (0..600).map(|number| large_message(number, 8 * 1024));
+    for result in within(till.send_batch(batch.collect())).await {
+        assert!(spooled(&result.unwrap()));
+    }
+    site.plug();
+    within(till.flush()).await.unwrap();
+    assert_eq!(ids(&site), (0..600).map(id).collect::<Vec<_>>());
 }
