@@ -93,7 +93,8 @@ impl ClientBuilder {
         &self.config
     }
 
-    /// Connects to the first server that is there.
+    /// Connects to the first server that is there. Cancel-safe: a future that is dropped leaves
+    /// nothing behind.
     ///
     /// # Errors
     /// [`ConnectError`]: none is, or one says no.

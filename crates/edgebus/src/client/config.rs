@@ -24,7 +24,7 @@ pub struct ClientConfig {
     /// How long what is undecided waits for a server that is away. `None`: for ever.
     pub give_up_after: Option<Duration>,
     /// How long a server may say nothing before it is asked for a sign of life; one that says
-    /// nothing for three times that is taken for lost. At least 10 ms.
+    /// nothing for three times that is taken for lost. From 10 ms to a year.
     pub heartbeat: Duration,
 }
 

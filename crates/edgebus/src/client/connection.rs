@@ -4,6 +4,7 @@
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use edgebus_core::session::ClientEvent;
@@ -97,9 +98,15 @@ impl Connected {
 impl Attached {
     /// Carries what is said until the connection is lost, or nothing more is to be said; why.
     pub(super) async fn carry(self, shared: &Arc<Shared>, heartbeat: Duration) -> Refusal {
+        let crawled = self.writer.crawled();
         let writing = write_all(self.writer, shared.clone(), self.connection);
         let mut writing = Task(tokio::spawn(writing));
-        let mut reading = pin!(read_all(self.reader, shared, self.connection, heartbeat));
+        let watch = Watch {
+            heartbeat,
+            crawled,
+            moved: (0, 0),
+        };
+        let mut reading = pin!(read_all(self.reader, shared, self.connection, watch));
         tokio::select! {
             refusal = &mut reading => refusal,
             written = &mut writing.0 => match written {
@@ -149,13 +156,31 @@ async fn write_all(
     Ok(())
 }
 
+/// Looks whether a connection moves at all. A large frame over a slow way takes its time, in either
+/// direction, and nothing is answered before it is whole.
+struct Watch {
+    heartbeat: Duration,
+    /// As [`Writer::crawled`].
+    crawled: Arc<AtomicU64>,
+    /// Bytes that had come, and had crawled away, at the last look.
+    moved: (u64, u64),
+}
+
+impl Watch {
+    fn moves(&mut self, reader: &Reader) -> bool {
+        let moved = (reader.bytes_came(), self.crawled.load(Ordering::Relaxed));
+        std::mem::replace(&mut self.moved, moved) != moved
+    }
+}
+
 /// Reads until the connection is lost, and watches over it.
 async fn read_all(
     mut reader: Reader,
     shared: &Shared,
     connection: u64,
-    heartbeat: Duration,
+    mut watch: Watch,
 ) -> Refusal {
+    let heartbeat = watch.heartbeat;
     let mut beats = tokio::time::interval_at(Instant::now() + heartbeat, heartbeat);
     beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut frames = Vec::new();
@@ -179,16 +204,66 @@ async fn read_all(
                 }
             }
             _ = beats.tick() => {
-                silent = if std::mem::take(&mut heard) { 0 } else { silent + 1 };
-                if silent >= SILENT_BEATS {
+                let moves = watch.moves(&reader);
+                silent = if std::mem::take(&mut heard) || moves { 0 } else { silent + 1 };
+                let remote = reader.is_remote();
+                if remote && silent >= SILENT_BEATS {
                     let dead = format!("the server said nothing for {:?}", silent * heartbeat);
                     return Refusal::new(Code::Disconnected, dead);
                 }
-                let ended = std::mem::replace(&mut ends, shared.beat(silent > 0));
+                let ended = std::mem::replace(&mut ends, shared.beat(remote && silent > 0));
                 if ended {
                     return Refusal::new(Code::ShuttingDown, "the server is shutting down");
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use edgebus_core::wire::{Frame, PROTOCOL_VERSION, ReceiptRange};
+    use edgebus_core::{Message, RequestId};
+
+    use super::*;
+    use crate::client::{Client, ClientConfig};
+    use crate::transport::pair;
+
+    #[tokio::test(start_paused = true)]
+    async fn other_end_in_the_same_process_may_be_silent_for_as_long_as_it_likes() {
+        let ((reader, writer), (mut heard, mut says)) = pair();
+        let welcome = Welcome {
+            version: PROTOCOL_VERSION,
+            frame_bytes_max: 1024 * 1024,
+            payload_bytes_max: 1024,
+            ..Welcome::default()
+        };
+        let welcome = says.write(vec![Frame::Welcome(welcome)]);
+        welcome.await.expect("open");
+        let config = ClientConfig::default();
+        let client = Client::over(reader, writer, config).await.expect("welcome");
+        let topic = "orders.created".parse().expect("a topic");
+        let id = RequestId::from_bytes([1; 16]);
+        let mut pending = client
+            .try_send(Message::new(id, topic, "{}"))
+            .expect("room");
+        // The disk is stuck, say, and no answer can come.
+        let stuck = tokio::time::timeout(Duration::from_secs(600), &mut pending);
+        assert!(stuck.await.is_err());
+        let range = ReceiptRange {
+            first_tag: 0,
+            first_seq: 7,
+            count: 1,
+            duplicate: false,
+        };
+        let receipt = says.write(vec![Frame::Receipts(vec![range])]);
+        receipt.await.expect("open");
+        assert_eq!(pending.await.expect("a receipt").seq.0, 7);
+        let mut frames = Vec::new();
+        heard.read(&mut frames).await.expect("open");
+        assert!(
+            !frames.contains(&Frame::Ping { token: 0 }),
+            "nobody has to ask"
+        );
     }
 }

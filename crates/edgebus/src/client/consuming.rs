@@ -81,6 +81,8 @@ impl Client {
     /// # }
     /// ```
     ///
+    /// A future that is dropped runs nothing, and leaves the consumer as [`Client::consumer`] does.
+    ///
     /// # Errors
     /// As [`Client::consumer`].
     pub async fn handle<H, F>(
@@ -100,7 +102,8 @@ impl Client {
         Ok(run(messages, concurrency, handler))
     }
 
-    /// Listens to notifications from now on, as this client.
+    /// Listens to notifications from now on, as this client. A future that is dropped stops
+    /// listening again, if that had begun.
     ///
     /// # Errors
     /// Why not.
@@ -118,7 +121,8 @@ impl Client {
     }
 
     /// Listens to stored notifications under a name: what comes while nobody listens waits, and
-    /// is told when the name is used again. What is handed over is done.
+    /// is told when the name is used again. What is handed over is done. Dropped, as
+    /// [`Client::consumer`].
     ///
     /// # Errors
     /// As [`Client::consumer`].
@@ -132,6 +136,9 @@ impl Client {
     }
 
     /// Asks what operators ask. The methods below do so with the right types.
+    ///
+    /// A future that is dropped once it was polled has asked all the same: a change may be made, and
+    /// messages that were asked for are leased to nobody until their time is over.
     ///
     /// # Errors
     /// Why not; [`Code::Unknown`] when it may have been done.

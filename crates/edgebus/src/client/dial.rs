@@ -16,6 +16,9 @@ use crate::transport::{ServerUrl, over_tcp};
 /// How often what waits for a server is looked at while there is none.
 const LOOK_MAX: Duration = Duration::from_millis(250);
 const LOOK_MIN: Duration = Duration::from_millis(5);
+/// A year is as good as never, and can be added to any time.
+const BEAT_MIN: Duration = Duration::from_millis(10);
+const BEAT_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// The servers of a client, in the order in which they are tried.
 #[derive(Clone, Debug)]
@@ -112,7 +115,7 @@ pub(super) async fn keep_connected(
     dialer: Dialer,
 ) {
     let mut backoff = Backoff::default();
-    let heartbeat = dialer.config.heartbeat.max(Duration::from_millis(10));
+    let heartbeat = dialer.config.heartbeat.clamp(BEAT_MIN, BEAT_MAX);
     loop {
         let found = match attached.take() {
             Some(attached) => attached,
@@ -153,8 +156,9 @@ async fn find(shared: &Shared, dialer: &Dialer, backoff: &mut Backoff) -> Option
     let look = dialer.config.give_up_after.unwrap_or(LOOK_MAX) / 8;
     let give_up = async {
         loop {
-            tokio::time::sleep(look.clamp(LOOK_MIN, LOOK_MAX)).await;
+            // At once as well: where connections come and go, a search may never last that long.
             shared.give_up();
+            tokio::time::sleep(look.clamp(LOOK_MIN, LOOK_MAX)).await;
         }
     };
     tokio::select! {

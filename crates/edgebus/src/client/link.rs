@@ -200,6 +200,7 @@ impl Shared {
             state.ping();
         }
         state.open_streams();
+        state.forget_unwanted();
         let ends = state.has_returned();
         drop(state);
         self.filled.notify_one();

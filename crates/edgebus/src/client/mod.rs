@@ -90,7 +90,8 @@ struct Window {
 }
 
 impl Client {
-    /// Connects to a server, given as `tcp://HOST:PORT`.
+    /// Connects to a server, given as `tcp://HOST:PORT`. Cancel-safe: a future that is dropped leaves
+    /// nothing behind.
     ///
     /// # Errors
     /// [`ConnectError`].
@@ -98,7 +99,7 @@ impl Client {
         Self::builder(url).connect().await
     }
 
-    /// Connects to a server.
+    /// Connects to a server. Cancel-safe as [`Client::connect`] is.
     ///
     /// # Errors
     /// [`ConnectError`].
@@ -159,7 +160,10 @@ impl Client {
     /// waited for, 30 seconds at most; then they are given back. What is said meanwhile is refused
     /// with [`Code::ShuttingDown`].
     ///
-    /// A future that is dropped leaves the client draining.
+    /// While no server is there that takes until one is, or until [`ClientConfig::give_up_after`].
+    /// Replies that nobody waits for any more are not waited for.
+    ///
+    /// A future that is dropped leaves the client draining; asking again goes on with it.
     pub async fn drain(&self) {
         self.link.drain(DRAIN_HELD_MAX).await;
     }
@@ -184,6 +188,9 @@ impl Client {
     }
 
     /// Stores a request under the id it has. On the server's disk when this returns.
+    ///
+    /// A future that is dropped while the window is full has sent nothing; later, the request goes
+    /// its way whether or not anybody waits, and asking again with its id tells.
     ///
     /// # Errors
     /// [`SendError`]: refused, or unknown.
@@ -224,6 +231,9 @@ impl Client {
 
     /// Stores many requests; one result for each, in their order. Requests that are refused do not
     /// keep the others back.
+    ///
+    /// A future that is dropped has sent those that had room in the window, in their order, and none
+    /// of the others; asking again with their ids tells.
     pub async fn send_batch(&self, messages: Vec<Message>) -> Vec<Result<Receipt, SendError>> {
         let mut results: Vec<Option<Result<Receipt, SendError>>> =
             Vec::with_capacity(messages.len());
@@ -295,7 +305,7 @@ impl Client {
         Record::encode(&message, &self.link.limits())
     }
 
-    /// One page of the log.
+    /// One page of the log. Cancel-safe, as asking changes nothing.
     ///
     /// # Errors
     /// Why not.
@@ -303,7 +313,7 @@ impl Client {
         self.link.query(Query::Log(query)).await?.into_page()
     }
 
-    /// The request with a sequence number.
+    /// The request with a sequence number. Cancel-safe.
     ///
     /// # Errors
     /// Why not; `None` when there is no such request.
@@ -313,7 +323,7 @@ impl Client {
         Ok(self.log(query).await?.entries.pop())
     }
 
-    /// The request with an id.
+    /// The request with an id. Cancel-safe.
     ///
     /// # Errors
     /// Why not; `None` when there is no such request.
@@ -336,7 +346,7 @@ impl Client {
         }
     }
 
-    /// The server's figures.
+    /// The server's figures. Cancel-safe.
     ///
     /// # Errors
     /// Why not.
@@ -395,7 +405,8 @@ pub struct Replay {
 }
 
 impl Replay {
-    /// The next request; `None` at the end of the log. Cancel-safe.
+    /// The next request; `None` at the end of the log. Cancel-safe: a future that is dropped has
+    /// taken none, and the page it asked for is asked for again.
     pub async fn next(&mut self) -> Option<Result<Entry, Refusal>> {
         loop {
             if let Some(entry) = self.page.next() {

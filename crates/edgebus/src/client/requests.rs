@@ -12,8 +12,8 @@ impl Client {
     /// Stores a request under a new version 7 id and waits until it is done.
     ///
     /// Waits as long as it takes: put a timeout around it where that is too long. The request is
-    /// stored all the same and goes on; to be able to ask again for its reply, use
-    /// [`Client::request_message`] with an id of your own.
+    /// stored all the same and goes on, unless the window was full until then; to be able to ask
+    /// again for its reply, use [`Client::request_message`] with an id of your own.
     ///
     /// ```no_run
     /// # async fn example(client: edgebus::Client) -> Result<(), Box<dyn std::error::Error>> {
@@ -45,7 +45,8 @@ impl Client {
     /// id, at any time and over any connection, it is not run again and brings the same reply.
     ///
     /// The window bounds it until it is stored, not while its reply is waited for. A future that
-    /// is dropped gives up waiting; the request goes on.
+    /// is dropped while the window is full has sent nothing; later it gives up waiting, and the
+    /// request goes on.
     ///
     /// # Errors
     /// [`RequestError`]: refused, failed for good, or nobody is left to tell.
@@ -65,6 +66,9 @@ impl Client {
 
     /// Tells everyone who listens now; says how many subscribers that were. Nothing is stored.
     ///
+    /// A future that is dropped while the window is full has told nobody; later, the notification
+    /// goes its way.
+    ///
     /// # Errors
     /// Why not; [`Code::Unknown`] when it may have been told.
     pub async fn publish<T>(&self, topic: T, payload: impl Into<Bytes>) -> Result<u64, Refusal>
@@ -77,7 +81,7 @@ impl Client {
     }
 
     /// As [`Client::publish`], for a message with headers, or with a target that alone is to hear
-    /// of it.
+    /// of it. Dropped, as there.
     ///
     /// # Errors
     /// Why not; [`Code::Unknown`] when it may have been told.
@@ -87,7 +91,8 @@ impl Client {
         self.link.publish(record, room).await
     }
 
-    /// Tells one client, if it listens now; says to how many subscriptions of it.
+    /// Tells one client, if it listens now; says to how many subscriptions of it. Dropped, as
+    /// [`Client::publish`].
     ///
     /// # Errors
     /// Why not; [`Code::Unknown`] when it may have been told.
@@ -100,7 +105,8 @@ impl Client {
     }
 
     /// Stores a notification, and tells everyone who listens now and every named subscription,
-    /// whenever it comes back. On the server's disk when this returns.
+    /// whenever it comes back. On the server's disk when this returns. Dropped, as
+    /// [`Client::send_message`].
     ///
     /// # Errors
     /// [`SendError`]: refused, or unknown.

@@ -13,9 +13,13 @@ use edgebus_core::{Code, Entry, Refusal};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::pending::OpenWaiter;
+use super::pending::{OpenWaiter, SettleWaiter};
 use super::undecided::{Patience, Said, not_sent};
 use crate::delivery::{Notifier, WorkerEvent};
+
+/// What a lease takes in the question for a stream, beside its text; and what all else takes.
+const HELD_BYTES: usize = 2;
+const BESIDE_HELD_BYTES: usize = 1024;
 
 /// By the client's own numbers, which outlive connections.
 #[derive(Debug, Default)]
@@ -55,6 +59,8 @@ pub(super) struct Stream {
     parked: Vec<Said>,
     /// The application has left; it is only kept to say what is parked.
     leaving: bool,
+    /// The application was told that nothing more comes: what comes all the same is given back.
+    is_over: bool,
 }
 
 /// What a stream that is open has to say at once.
@@ -94,6 +100,7 @@ impl Streams {
             held,
             parked: Vec::new(),
             leaving: false,
+            is_over: false,
         };
         self.streams.insert(self.last, stream);
         self.last
@@ -111,9 +118,12 @@ impl Streams {
     }
 
     /// Those that are to be asked for on this connection, with what to ask.
-    pub(super) fn unopened(&mut self) -> Vec<(u64, Open)> {
+    /// None takes more bytes than that, unless it did when it was asked for first.
+    pub(super) fn unopened(&mut self, bytes_max: usize) -> Vec<(u64, Open)> {
         let closed = self.streams.iter_mut().filter(|(_, s)| s.number.is_none());
-        closed.map(|(own, s)| (*own, s.open_as())).collect()
+        closed
+            .map(|(own, s)| (*own, s.open_as(bytes_max)))
+            .collect()
     }
 
     /// A stream was asked for under this number.
@@ -144,8 +154,13 @@ impl Streams {
         let stream = self.streams.get_mut(&own)?;
         stream.is_open = true;
         let first = stream.first.take();
-        if first.is_none() {
-            stream.resume(kept);
+        match &first {
+            None => stream.resume(kept),
+            // The others are not this stream's to wait for.
+            Some(_) => {
+                let kept = kept.iter().copied().collect::<AHashSet<_>>();
+                stream.held.retain(|token| kept.contains(token));
+            }
         }
         let to_say = ToSay {
             parked: std::mem::take(&mut stream.parked),
@@ -156,7 +171,7 @@ impl Streams {
         Some((first, to_say))
     }
 
-    /// Messages came. Hands them back when nobody takes them any more.
+    /// Messages came. Hands those back that nobody takes any more.
     pub(super) fn deliver(&mut self, own: u64, deliveries: Vec<Delivery>) -> Vec<Delivery> {
         let Some(stream) = self.streams.get_mut(&own) else {
             return deliveries;
@@ -165,10 +180,16 @@ impl Streams {
         let StreamEnd::Worker(worker) = &stream.end else {
             return Vec::new();
         };
-        stream.held.extend(deliveries.iter().map(|d| d.token));
+        if stream.is_over {
+            return deliveries;
+        }
+        let tokens: Vec<_> = deliveries.iter().map(|d| d.token).collect();
         match worker.send(WorkerEvent::Deliveries(deliveries)) {
             Err(mpsc::error::SendError(WorkerEvent::Deliveries(deliveries))) => deliveries,
-            _ => Vec::new(),
+            _ => {
+                stream.held.extend(tokens);
+                Vec::new()
+            }
         }
     }
 
@@ -200,22 +221,23 @@ impl Streams {
         match stream.number.filter(|_| stream.is_open) {
             Some(number) => Ok(Some((number, said))),
             None => {
-                stream.parked.push(said);
+                stream.park(said, Instant::now());
                 Ok(None)
             }
         }
     }
 
-    /// What was said and not answered is said again on the next connection.
-    pub(super) fn say_again(&mut self, own: u64, items: Vec<Said>) -> Result<(), Vec<Said>> {
+    /// What was to be said, or was said and not answered, is said on the next connection.
+    pub(super) fn say_again(
+        &mut self,
+        own: u64,
+        items: Vec<Said>,
+        now: Instant,
+    ) -> Result<(), Vec<Said>> {
         let Some(stream) = self.streams.get_mut(&own) else {
             return Err(items);
         };
-        let again = |mut said: Said| {
-            said.again = true;
-            said
-        };
-        stream.parked.extend(items.into_iter().map(again));
+        items.into_iter().for_each(|said| stream.park(said, now));
         Ok(())
     }
 
@@ -261,13 +283,20 @@ impl Streams {
     /// The server ended it on this connection; it is to be opened again.
     pub(super) fn interrupt(&mut self, own: u64) {
         if let Some(stream) = self.streams.get_mut(&own) {
+            if let Some(number) = stream.number {
+                self.here.remove(&number);
+            }
             stream.lose(Instant::now());
         }
     }
 
     fn remove(&mut self, own: u64) -> Option<Stream> {
-        // Its number stays known as long as the connection: something may still come.
-        self.streams.remove(&own)
+        let stream = self.streams.remove(&own)?;
+        // What still comes on it is dropped: the server takes it back.
+        if let Some(number) = stream.number {
+            self.here.remove(&number);
+        }
+        Some(stream)
     }
 
     /// The connection is lost.
@@ -295,8 +324,13 @@ impl Streams {
         parked
     }
 
-    /// Streams that were to be opened for the first time and have waited too long.
-    pub(super) fn give_up(&mut self, patience: &Patience) -> Vec<OpenWaiter> {
+    /// Streams that were to be opened for the first time and have waited too long, and whoever has
+    /// waited too long until something is settled.
+    pub(super) fn give_up(
+        &mut self,
+        patience: &Patience,
+        reason: &Refusal,
+    ) -> (Vec<OpenWaiter>, Vec<(SettleWaiter, Refusal)>) {
         let over = |stream: &Stream| {
             stream.number.is_none() && stream.first.is_some() && patience.is_over(stream.since)
         };
@@ -308,7 +342,13 @@ impl Streams {
             }
             !over
         });
-        waiters
+        let mut settling = Vec::new();
+        for stream in self.streams.values_mut() {
+            let parked = stream.parked.iter_mut();
+            settling.extend(parked.filter_map(|said| said.give_up(patience, reason)));
+            stream.parked.retain(|said| !said.is_idle_talk());
+        }
+        (waiters, settling)
     }
 
     /// Nothing more comes on any stream. What was to be said is handed out.
@@ -326,14 +366,21 @@ impl Streams {
     /// Nothing more comes, but what is held can still be settled.
     pub(super) fn drain(&mut self, why: &Refusal) {
         for stream in self.streams.values_mut() {
+            stream.is_over = true;
             stream.tell_end(Some(why.clone()));
         }
     }
 }
 
 impl Stream {
+    /// Has something said on the next connection.
+    fn park(&mut self, mut said: Said, now: Instant) {
+        said.wait_from(now);
+        self.parked.push(said);
+    }
+
     /// What to ask for now.
-    fn open_as(&mut self) -> Open {
+    fn open_as(&mut self, bytes_max: usize) -> Open {
         let Open::Consume(consume) = &mut self.open else {
             return self.open.clone();
         };
@@ -341,7 +388,17 @@ impl Stream {
         let mut consume = consume.clone();
         consume.credit = self.told;
         if self.first.is_none() {
-            consume.held = self.held.iter().copied().take(HELD_MAX).collect();
+            // What does not fit goes to others, or comes again; too large a frame would end every
+            // connection there is.
+            let mut room = bytes_max.saturating_sub(BESIDE_HELD_BYTES);
+            let fits = |token: &&LeaseToken| {
+                let bytes = token.to_string().len() + HELD_BYTES;
+                let fits = bytes <= room;
+                room = room.saturating_sub(bytes);
+                fits
+            };
+            let held = self.held.iter().take(HELD_MAX).take_while(fits);
+            consume.held = held.copied().collect();
             // It was there, so it is to be there: an operator who has removed the consumer since
             // did not mean it to begin anew.
             consume.config = None;

@@ -3,7 +3,7 @@
 use edgebus_core::consumer::{Answer, LeaseToken};
 use edgebus_core::{Code, Refusal};
 
-use super::pending::{OpenWaiter, Outcome, Told, lost};
+use super::pending::{OpenWaiter, Outcome, SettleWaiter, Told, lost};
 use super::undecided::{Asking, Awaited, Parked, Said, Sent};
 
 #[derive(Debug)]
@@ -16,6 +16,8 @@ pub(super) enum Telling {
     /// All of it is on disk, but for some by their place.
     Settled(Vec<Said>, Vec<(u32, Refusal)>),
     Said(Said, Refusal),
+    /// Whoever waits is told, though it may still be said.
+    GivenUp(SettleWaiter, Refusal),
     Refused(Asking, Refusal),
     /// The connection was lost, and it must not be asked twice.
     Lost(Asking),
@@ -26,9 +28,15 @@ pub(super) enum Telling {
 }
 
 impl Telling {
-    /// What was said about a message may be on disk, or not.
-    pub(super) fn said_lost(said: Said) -> Self {
-        Self::Said(said, lost())
+    /// What was to be said about a message will not be, or not again.
+    pub(super) fn unsaid(said: Said, reason: &Refusal) -> Self {
+        let end = said.end(reason);
+        Self::Said(said, end)
+    }
+
+    /// Whoever waits has done so for too long.
+    pub(super) fn settle_given_up((waiter, refusal): (SettleWaiter, Refusal)) -> Self {
+        Self::GivenUp(waiter, refusal)
     }
 
     /// Whoever waited may have gone.
@@ -41,6 +49,7 @@ impl Telling {
             Self::One(asking, told) => asking.tell(told),
             Self::Settled(items, errors) => settled(items, errors),
             Self::Said(said, refusal) => said.tell(Err(refusal)),
+            Self::GivenUp(waiter, refusal) => drop(waiter.send(Err(refusal))),
             Self::Refused(asking, refusal) => asking.refuse(refusal),
             Self::Lost(asking) => asking.refuse(lost()),
             Self::Written(sent, written) => sent.tell_written(written),

@@ -33,7 +33,8 @@ pub(super) struct Sent {
 #[derive(Debug)]
 pub(super) struct Awaited {
     pub(super) ordinal: u64,
-    pub(super) record: Record,
+    /// Asks for the reply once more; not kept where nobody wants it.
+    record: Option<Record>,
     pub(super) waiter: ReplyWaiter,
     since: Option<Instant>,
 }
@@ -62,8 +63,10 @@ pub(super) struct Said {
     pub(super) token: LeaseToken,
     pub(super) settlement: Settlement,
     pub(super) waiter: Option<SettleWaiter>,
-    /// It was said before, over a connection that was lost.
+    /// It may have reached a server before, over a connection that was lost.
     pub(super) again: bool,
+    /// Since when it has been waiting for a connection.
+    since: Option<Instant>,
 }
 
 /// Whoever waits for an answer to something else than a send.
@@ -208,7 +211,7 @@ impl Awaited {
     pub(super) fn new(ordinal: u64, record: Record, waiter: ReplyWaiter) -> Self {
         Self {
             ordinal,
-            record,
+            record: Some(record),
             waiter,
             since: None,
         }
@@ -218,21 +221,35 @@ impl Awaited {
         self.since.get_or_insert(now);
     }
 
-    /// What asks for the reply once more: nobody waits for its receipt, which came.
-    pub(super) fn asked_again(&self) -> Sent {
-        Sent {
+    /// A server was there and has stored it: whoever waits for the reply waits for no server.
+    pub(super) fn was_stored(mut self) -> Self {
+        self.since = None;
+        self
+    }
+
+    /// What asks for the reply once more: nobody waits for its receipt, which came. `None` when
+    /// nobody wants the reply any more.
+    pub(super) fn asked_again(&self) -> Option<Sent> {
+        Some(Sent {
             ordinal: self.ordinal,
-            record: self.record.clone(),
+            record: self.record.clone()?,
             waiter: SendWaiter::Nobody,
             expires_at: None,
             since: self.since,
             left: true,
-        }
+        })
     }
 
     /// Nobody wants the reply any more.
     pub(super) fn is_unwanted(&self) -> bool {
         self.waiter.is_closed()
+    }
+
+    /// Keeps no more of it than its place, if nobody wants the reply.
+    pub(super) fn forget_if_unwanted(&mut self) {
+        if self.is_unwanted() {
+            self.record = None;
+        }
     }
 
     pub(super) fn is_over(&self, patience: &Patience) -> bool {
@@ -295,18 +312,60 @@ impl Said {
             settlement,
             waiter,
             again: false,
+            since: None,
         }
     }
 
-    /// Tells what became of it. That a message is done already is what an ack wanted, when it was
-    /// said before: most likely that ack did it.
+    /// It waits for a connection from now on, if not for longer.
+    pub(super) fn wait_from(&mut self, now: Instant) {
+        self.since.get_or_insert(now);
+    }
+
+    /// What it comes to when it will not be said any more.
+    pub(super) fn end(&self, reason: &Refusal) -> Refusal {
+        match self.again {
+            true => unknown(&reason.message),
+            false => not_sent(reason),
+        }
+    }
+
+    /// It asks for more time, nobody waits to hear of it, and there is no connection: a lease that
+    /// is taken up again begins anew by itself.
+    pub(super) fn is_idle_talk(&self) -> bool {
+        let is_waited_for = self.waiter.as_ref().is_some_and(|w| !w.is_closed());
+        self.settlement == Settlement::Extend && !is_waited_for
+    }
+
+    /// Whoever has waited too long, with what they are told: it may still be said, and count.
+    pub(super) fn give_up(
+        &mut self,
+        patience: &Patience,
+        reason: &Refusal,
+    ) -> Option<(SettleWaiter, Refusal)> {
+        if !patience.is_over(self.since) {
+            return None;
+        }
+        Some((self.waiter.take()?, unknown(&reason.message)))
+    }
+
+    /// Tells what became of it. That a message is done already is what an ack wanted, when it may
+    /// have been heard before: most likely that ack did it. A reply may be the one that stands, or
+    /// somebody else's does.
     pub(super) fn tell(self, outcome: Result<(), Refusal>) {
         let Some(waiter) = self.waiter else {
             return;
         };
-        let done = matches!(&outcome, Err(refusal) if refusal.code == Code::AlreadyCompleted);
-        let ours = self.again && self.settlement == Settlement::Ack;
-        let _ = waiter.send(if done && ours { Ok(()) } else { outcome });
+        let outcome = match outcome {
+            Err(mut refusal) if self.again && refusal.code == Code::AlreadyCompleted => {
+                refusal.message += ", perhaps by this: it was said before, and the connection lost";
+                match self.settlement {
+                    Settlement::Ack => Ok(()),
+                    _ => Err(refusal),
+                }
+            }
+            outcome => outcome,
+        };
+        let _ = waiter.send(outcome);
     }
 }
 
@@ -352,7 +411,7 @@ impl Parked {
     pub(super) fn too_large(&self, bytes_max: usize) -> Option<Refusal> {
         let record = match self {
             Self::Send(sent) | Self::Request(sent, _) => &sent.record,
-            Self::Awaited(awaited) => &awaited.record,
+            Self::Awaited(awaited) => awaited.record.as_ref()?,
             Self::Question(_) => return None,
         };
         let bytes = record.as_bytes().len();

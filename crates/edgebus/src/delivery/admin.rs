@@ -67,6 +67,8 @@ macro_rules! admin_calls {
             /// Calls for operators. Each is on disk when it returns, and each may be refused for
             /// [`edgebus_core::Code::Busy`], [`edgebus_core::Code::ShuttingDown`] or a value that makes
             /// no sense; those that name a consumer also for [`edgebus_core::Code::NoSuchConsumer`].
+            /// Where they can be dropped before they return, what they ask is asked all the same
+            /// once they were polled.
             impl $type {
                 /// All consumers, in order of their names.
                 ///

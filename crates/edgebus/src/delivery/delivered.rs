@@ -58,6 +58,9 @@ impl Incoming {
     /// Asks for as much time again as the consumer gives. On disk, or at least known to the
     /// server, when this returns.
     ///
+    /// Cancel-safe: a future that is dropped before it was polled asks for nothing; later, what was
+    /// asked goes on, and may or may not count.
+    ///
     /// # Errors
     /// [`Code::StaleLease`]: it was given to someone else, or the worker has left;
     /// [`Code::AlreadyCompleted`]; [`Code::Disconnected`].
@@ -127,20 +130,26 @@ impl Delivered {
         self.settle(Settlement::Ack);
     }
 
-    /// Done, and on disk when this returns. A future that is dropped before it was polled gives the
-    /// message back; later, the message is done whether or not anybody waits.
+    /// Done, and on disk when this returns.
+    ///
+    /// Cancel-safe: a future that is dropped before it was polled gives the message back; later,
+    /// the message is done whether or not anybody waits.
     ///
     /// # Errors
     /// [`Code::AlreadyCompleted`], [`Code::StaleLease`]: somebody else did it, or will.
-    /// [`Code::Unknown`]: it may be on disk or not; if not, the message comes again.
+    /// [`Code::Unknown`]: it may be on disk, now or later, or not; if not, the message comes again.
+    /// [`Code::Disconnected`]: the client was closed, and it was not said.
     pub async fn ack_durable(self) -> Result<(), Refusal> {
         self.settle_wait(Settlement::Ack).await
     }
 
     /// Done, with a reply, and on disk when this returns. A listener's reply is not kept.
     ///
+    /// Cancel-safe as [`Delivered::ack_durable`] is.
+    ///
     /// # Errors
-    /// As [`Delivered::ack_durable`].
+    /// As [`Delivered::ack_durable`]. [`Code::AlreadyCompleted`] may also mean that this reply is on
+    /// disk, where the connection was lost before the answer came: the message then says so.
     pub async fn complete(self, reply: Reply) -> Result<(), Refusal> {
         self.settle_wait(Settlement::Complete(reply)).await
     }
@@ -189,6 +198,9 @@ impl Delivered {
 
     /// The same message, settled with another worker.
     pub(super) fn moved_to(mut self, leases: &Arc<Leases>) -> Self {
+        if Arc::ptr_eq(&self.leases, leases) {
+            return self;
+        }
         // On the old worker nothing is to be said any more.
         self.settled = true;
         Self {

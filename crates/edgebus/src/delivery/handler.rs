@@ -76,6 +76,9 @@ pub struct Handler {
 impl Handler {
     /// Takes no more messages, finishes those it is working on, and leaves. What it finished is on
     /// disk, as far as that can be, when this returns.
+    ///
+    /// A future that is dropped has dropped the handler: what it still works on is aborted and given
+    /// back; what it finished stays finished.
     pub async fn stop(mut self) {
         drop(self.stop.take());
         // It ended by itself, or the process ends: there is nothing left to stop.

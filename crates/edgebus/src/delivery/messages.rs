@@ -141,12 +141,16 @@ impl Messages {
     /// Forgets what went to others while the connection was away.
     fn resume(&mut self, kept: Vec<LeaseToken>) {
         let tokens: HashSet<_> = kept.iter().copied().collect();
-        let before = self.waiting.len();
-        self.waiting
-            .retain(|delivery| tokens.contains(&delivery.token));
-        for _ in self.waiting.len()..before {
-            self.leases.return_credit();
-        }
+        let leases = &self.leases;
+        self.waiting.retain(|delivery| {
+            let keeps = tokens.contains(&delivery.token);
+            if !keeps {
+                // It counts for nothing any more, but is not held from here on.
+                leases.settle.settle(delivery.token, Settlement::Release);
+                leases.return_credit();
+            }
+            keeps
+        });
         self.kept = kept;
     }
 

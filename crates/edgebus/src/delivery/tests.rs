@@ -231,6 +231,32 @@ async fn held_message_is_settled_where_it_was_taken_over() {
 }
 
 #[tokio::test]
+async fn message_that_is_taken_over_where_it_is_keeps_its_credit() {
+    let (recorder, events, mut messages) = messages(1);
+    events.send(deliveries(1..2)).expect("open");
+    let held = next(&mut messages).await;
+    messages.adopt(held).ack();
+    assert_eq!(recorder.said(), [Settled(1, Settlement::Ack), Credit(1)]);
+}
+
+#[tokio::test]
+async fn what_waits_and_was_not_kept_is_held_no_more() {
+    let (recorder, events, mut messages) = messages(4);
+    events.send(deliveries(1..4)).expect("open");
+    let held = next(&mut messages).await;
+    let kept = vec![token(2)];
+    events
+        .send(WorkerEvent::Resumed(kept.clone()))
+        .expect("open");
+    let second = next(&mut messages).await;
+    assert_eq!((second.seq(), messages.kept()), (Seq(2), &*kept));
+    assert_eq!(recorder.said(), [released(3), Credit(1)]);
+    // Whether it was kept or not, its work counts.
+    held.ack();
+    assert_eq!(recorder.said(), [Settled(1, Settlement::Ack), Credit(1)]);
+}
+
+#[tokio::test]
 async fn handler_answers_in_every_way() {
     let (recorder, events, messages) = messages(1000);
     events.send(deliveries(1..6)).expect("open");

@@ -13,6 +13,8 @@ mod stream;
 mod url;
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::BytesMut;
 use edgebus_core::wire::{Frame, encode};
@@ -67,6 +69,7 @@ enum Sending {
     Stream {
         half: OwnedWriteHalf,
         buffer: BytesMut,
+        crawled: Arc<AtomicU64>,
     },
     Memory(mpsc::Sender<Vec<Frame>>),
 }
@@ -83,6 +86,7 @@ pub fn over_tcp(stream: TcpStream, frame_bytes_max: usize) -> io::Result<(Reader
     let writer = Writer(Sending::Stream {
         half: write,
         buffer: BytesMut::new(),
+        crawled: Arc::default(),
     });
     Ok((reader, writer))
 }
@@ -104,6 +108,20 @@ impl Reader {
                 None => Ok(false),
             },
         }
+    }
+
+    /// Bytes that have come so far, also those of a frame that has not come whole. Nothing comes in
+    /// parts within one process.
+    pub fn bytes_came(&self) -> u64 {
+        match &self.0 {
+            Receiving::Stream(stream) => stream.bytes_came(),
+            Receiving::Memory(_) => 0,
+        }
+    }
+
+    /// Whether the other end may be gone without a word. Within one process it cannot.
+    pub fn is_remote(&self) -> bool {
+        matches!(self.0, Receiving::Stream(_))
     }
 
     /// Takes frames of at least this many bytes from now on.
@@ -132,10 +150,14 @@ impl Writer {
     /// When the connection was lost.
     pub async fn write(&mut self, frames: Vec<Frame>) -> io::Result<()> {
         match &mut self.0 {
-            Sending::Stream { half, buffer } => {
+            Sending::Stream {
+                half,
+                buffer,
+                crawled,
+            } => {
                 buffer.clear();
                 frames.iter().for_each(|frame| encode(frame, buffer));
-                let written = half.write_all(buffer).await;
+                let written = write_counting(half, buffer, crawled).await;
                 if buffer.capacity() > KEEP_BYTES {
                     *buffer = BytesMut::new();
                 }
@@ -148,6 +170,15 @@ impl Writer {
         }
     }
 
+    /// Bytes that could not leave at once and have left since, which goes up while a slow way
+    /// carries them: the other end, or its system, takes them.
+    pub fn crawled(&self) -> Arc<AtomicU64> {
+        match &self.0 {
+            Sending::Stream { crawled, .. } => crawled.clone(),
+            Sending::Memory(_) => Arc::default(),
+        }
+    }
+
     /// Tells the other end that nothing more comes.
     pub async fn close(&mut self) {
         if let Sending::Stream { half, .. } = &mut self.0 {
@@ -155,6 +186,25 @@ impl Writer {
             let _ = half.shutdown().await;
         }
     }
+}
+
+async fn write_counting(
+    half: &mut OwnedWriteHalf,
+    mut bytes: &[u8],
+    crawled: &AtomicU64,
+) -> io::Result<()> {
+    let mut waited = false;
+    while !bytes.is_empty() {
+        let left = half.write(bytes).await?;
+        if left == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        bytes = &bytes[left..];
+        if std::mem::replace(&mut waited, true) {
+            crawled.fetch_add(left as u64, Ordering::Relaxed);
+        }
+    }
+    Ok(())
 }
 
 /// Memory kept for the next write.

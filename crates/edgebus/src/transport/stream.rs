@@ -21,6 +21,8 @@ pub(super) struct StreamReader {
     decoder: Decoder,
     buffer: BytesMut,
     room: usize,
+    /// Bytes that have come so far.
+    came: u64,
 }
 
 impl StreamReader {
@@ -31,7 +33,13 @@ impl StreamReader {
             decoder: Decoder::new(frame_bytes_max),
             buffer: BytesMut::new(),
             room: ROOM_MIN,
+            came: 0,
         }
+    }
+
+    /// See [`super::Reader::bytes_came`].
+    pub(super) fn bytes_came(&self) -> u64 {
+        self.came
     }
 
     /// See [`super::Reader::allow_frame_bytes`].
@@ -61,7 +69,9 @@ impl StreamReader {
                 self.buffer.reserve(self.room);
             }
             let room = self.buffer.capacity() - self.buffer.len();
-            match self.half.read_buf(&mut self.buffer).await? {
+            let came = self.half.read_buf(&mut self.buffer).await?;
+            self.came += came as u64;
+            match came {
                 0 if self.buffer.is_empty() => return Ok(false),
                 0 => {
                     let cut = "the other end closed the connection in the middle of a frame";

@@ -347,7 +347,19 @@ impl<S, Q, R> ClientSession<S, Q, R> {
 
     /// Whether nobody waits for anything but what comes on streams.
     pub fn is_idle(&self) -> bool {
-        self.sends.is_empty() && self.replies.is_empty() && self.questions.is_empty()
+        self.is_idle_but_for(|_| false)
+    }
+
+    /// As [`ClientSession::is_idle`], but for replies to requests that are stored and that
+    /// nobody wants.
+    pub fn is_idle_but_for(&self, unwanted: impl Fn(&R) -> bool) -> bool {
+        let unwanted = self.replies.values().all(unwanted);
+        self.sends.is_empty() && unwanted && self.questions.is_empty()
+    }
+
+    /// Whoever waits for replies to requests, stored or not, in any order.
+    pub fn replies_mut(&mut self) -> impl Iterator<Item = &mut R> {
+        self.replies.values_mut()
     }
 
     /// The tag that the next send gets.

@@ -124,6 +124,7 @@ impl SpoolingBuilder {
 
     /// Looks for a server, once, and opens the spool. When no server is there the client begins
     /// without.
+    /// A future that is dropped closes the spool again, perhaps a moment later.
     ///
     /// # Errors
     /// [`ConnectError::Spool`]; [`ConnectError::Refused`] when there is a server that will never
@@ -224,6 +225,9 @@ impl SpoolingClient {
 
     /// Stores a request under the id it has. On a disk when this returns.
     ///
+    /// A future that is dropped while the window is full has sent nothing; later, the request goes
+    /// its way whether or not anybody waits, and asking again with its id tells.
+    ///
     /// # Errors
     /// [`SendError`]: refused, or unknown.
     pub async fn send_message(&self, message: Message) -> Result<Accepted, SendError> {
@@ -272,6 +276,9 @@ impl SpoolingClient {
 
     /// Stores many requests; one result for each, in their order. Requests that are refused do not
     /// keep the others back.
+    ///
+    /// A future that is dropped has sent those that had room in the window, in their order, and none
+    /// of the others; asking again with their ids tells.
     pub async fn send_batch(&self, messages: Vec<Message>) -> Vec<Result<Accepted, SendError>> {
         let mut pending = Vec::with_capacity(messages.len());
         for message in messages {
@@ -306,7 +313,7 @@ impl SpoolingClient {
         self.client.link.flush().await
     }
 
-    /// As [`Client::drain`]. What is in the spool stays there.
+    /// As [`Client::drain`], also when it is dropped. What is in the spool stays there.
     pub async fn drain(&self) {
         self.client.drain().await;
     }

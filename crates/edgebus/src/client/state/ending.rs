@@ -9,7 +9,7 @@ use super::{Phase, State};
 use crate::client::spooling::SpoolQueue;
 use crate::client::streams::not_opened;
 use crate::client::telling::Telling;
-use crate::client::undecided::Parked;
+use crate::client::undecided::{Awaited, Parked};
 
 impl State {
     /// Nothing more is sent, and nothing comes.
@@ -36,7 +36,7 @@ impl State {
                 .into_iter()
                 .map(|waiter| Telling::NotOpened(waiter, not_opened.clone())),
         );
-        told.extend(parked.into_iter().map(Telling::said_lost));
+        told.extend(parked.into_iter().map(|said| Telling::unsaid(said, reason)));
         told
     }
 
@@ -68,7 +68,8 @@ impl State {
         }
         self.parked = stay;
         let not_opened = not_opened(reason);
-        let waiters = self.streams.give_up(&patience);
+        let (waiters, settling) = self.streams.give_up(&patience, reason);
+        told.extend(settling.into_iter().map(Telling::settle_given_up));
         told.extend(
             waiters
                 .into_iter()
@@ -108,7 +109,13 @@ impl State {
         let settled = self.spool.as_ref().is_none_or(SpoolQueue::is_settled);
         let nothing_parked = settled && self.parked.is_empty();
         match &self.phase {
-            Phase::Up(session) => nothing_parked && self.returned.is_empty() && session.is_idle(),
+            // What waits to be written may be settlements, which the session does not know of yet.
+            Phase::Up(session) => {
+                nothing_parked
+                    && self.returned.is_empty()
+                    && session.is_idle_but_for(Awaited::is_unwanted)
+                    && self.outgoing.is_empty()
+            }
             Phase::Away(_) => nothing_parked,
             Phase::Closed(_) => true,
         }

@@ -102,8 +102,12 @@ impl State {
                 told.push(Telling::Settled(items, errors));
             }
             Event::Refused(Asked::Stream(own), refusal) => self.refused_stream(own, refusal, told),
-            Event::Refused(Asked::Settle { stream, items }, refusal) if self.is_loss(&refusal) => {
-                self.say_again(stream, items, told);
+            Event::Refused(Asked::Settle { stream, mut items }, refusal)
+                if self.is_loss(&refusal) =>
+            {
+                let counts = refusal.code == Code::Unknown;
+                items.iter_mut().for_each(|said| said.again |= counts);
+                self.say_again(stream, items, &refusal, told);
                 end_with(ended, refusal);
             }
             Event::Refused(Asked::Settle { items, .. }, refusal) => {
@@ -145,13 +149,13 @@ impl State {
 
     /// A request that is to be asked again, with its send if that came back as well.
     fn returned_request(&mut self, awaited: Awaited) {
-        let ordinal = awaited.ordinal;
-        let sent = self.returned.iter().rposition(|p| p.ordinal() == ordinal);
-        let parked = match sent.map(|at| self.returned.swap_remove(at)) {
-            Some(Parked::Send(sent)) => Parked::Request(sent, awaited),
-            _ => Parked::Awaited(awaited),
-        };
-        self.returned.push(parked);
+        // Its send came back just before it, or was stored.
+        let own = |last: &mut Parked| last.ordinal() == awaited.ordinal;
+        match self.returned.pop_if(own) {
+            Some(Parked::Send(sent)) => self.returned.push(Parked::Request(sent, awaited)),
+            _ if awaited.is_unwanted() => {}
+            _ => self.returned.push(Parked::Awaited(awaited.was_stored())),
+        }
     }
 
     fn opened(&mut self, own: u64, kept: Vec<LeaseToken>, told: &mut Vec<Telling>) -> bool {

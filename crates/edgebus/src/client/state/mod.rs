@@ -6,6 +6,8 @@
 
 mod ending;
 mod events;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -41,6 +43,8 @@ pub(super) struct State {
     connection: u64,
     /// Sends with lower tags may have left on this connection.
     left_below: u64,
+    /// Largest body of a frame that the server takes.
+    open_bytes_max: usize,
     next_ordinal: u64,
     /// The store at the other end of the last connection, if it said which.
     store: Option<[u8; 16]>,
@@ -84,6 +88,7 @@ impl State {
             spool,
             connection: 0,
             left_below: 0,
+            open_bytes_max: edgebus_core::wire::FRAME_BYTES_MAX,
             next_ordinal: 0,
             store: None,
             draining: None,
@@ -291,6 +296,7 @@ impl State {
         }
         self.connection += 1;
         self.left_below = 0;
+        self.open_bytes_max = limits.record_bytes_max;
         self.outgoing = Outgoing::new(limits.joined_bytes_max);
         let elsewhere = matches!((self.store, store), (Some(was), Some(is)) if was != is);
         self.store = store.or(self.store);
@@ -301,7 +307,10 @@ impl State {
         );
         if elsewhere {
             let gone = self.streams.end_workers(&other);
-            told.extend(gone.into_iter().map(|said| Telling::Said(said, left())));
+            told.extend(gone.into_iter().map(|said| match said.again {
+                true => Telling::unsaid(said, &other),
+                false => Telling::Said(said, left()),
+            }));
         }
         self.open_streams();
         for parked in std::mem::take(&mut self.parked) {
@@ -332,7 +341,8 @@ impl State {
         let waiting = session.close();
         let left_below = self.left_below;
         let mut parked = std::mem::take(&mut self.returned);
-        parked.extend(waiting.replies.into_iter().map(Parked::Awaited));
+        let replies = waiting.replies.into_iter().filter(|r| !r.is_unwanted());
+        parked.extend(replies.map(|r| Parked::Awaited(r.was_stored())));
         parked.extend(waiting.sends.into_iter().map(|(tag, mut sent, reply)| {
             sent.left |= tag < left_below;
             match reply {
@@ -344,7 +354,10 @@ impl State {
         for asked in waiting.questions {
             match asked {
                 Asked::Stream(_) => {}
-                Asked::Settle { stream, items } => self.say_again(stream, items, &mut told),
+                Asked::Settle { stream, mut items } => {
+                    items.iter_mut().for_each(|said| said.again = true);
+                    self.say_again(stream, items, reason, &mut told);
+                }
                 Asked::One(asking) if asking.question().is_some() => {
                     questions.push(Parked::Question(asking));
                 }
@@ -352,7 +365,7 @@ impl State {
             }
         }
         for settling in self.outgoing.drop_all() {
-            self.say_again(settling.own, settling.items, &mut told);
+            self.say_again(settling.own, settling.items, reason, &mut told);
         }
         self.streams.lost(now);
         parked.sort_by_key(Parked::ordinal);
@@ -365,6 +378,13 @@ impl State {
             spool.lost();
         }
         told
+    }
+
+    /// Keeps nothing of requests whose replies nobody wants any more.
+    pub(super) fn forget_unwanted(&mut self) {
+        if let Phase::Up(session) = &mut self.phase {
+            session.replies_mut().for_each(Awaited::forget_if_unwanted);
+        }
     }
 
     /// The server refused something because it ends: if it does not close the connection by
@@ -418,8 +438,10 @@ impl State {
                 session.request(vec![sent.due(now)], [sent], [awaited])
             }
             Parked::Awaited(awaited) => {
-                let record = awaited.record.clone();
-                session.request(vec![record], [awaited.asked_again()], [awaited])
+                let Some(sent) = awaited.asked_again() else {
+                    return;
+                };
+                session.request(vec![sent.record.clone()], [sent], [awaited])
             }
             Parked::Question(asking) => match asking.question() {
                 Some(Question::Query(query)) => session.query(query, Asked::One(asking)),
@@ -430,9 +452,9 @@ impl State {
         self.outgoing.push(frame);
     }
 
-    fn say_again(&mut self, own: u64, items: Vec<Said>, told: &mut Vec<Telling>) {
-        if let Err(items) = self.streams.say_again(own, items) {
-            told.extend(items.into_iter().map(Telling::said_lost));
+    fn say_again(&mut self, own: u64, items: Vec<Said>, reason: &Refusal, told: &mut Vec<Telling>) {
+        if let Err(items) = self.streams.say_again(own, items, Instant::now()) {
+            told.extend(items.into_iter().map(|said| Telling::unsaid(said, reason)));
         }
     }
 
@@ -441,7 +463,7 @@ impl State {
         let Phase::Up(session) = &mut self.phase else {
             return;
         };
-        for (own, open) in self.streams.unopened() {
+        for (own, open) in self.streams.unopened(self.open_bytes_max) {
             let (number, frame) = session.open_stream(&open, Asked::Stream(own));
             self.outgoing.push(frame);
             self.streams.asked(own, number);

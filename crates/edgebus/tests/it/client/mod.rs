@@ -3,6 +3,7 @@
 mod fixture;
 
 mod cancel;
+mod odd;
 mod questions;
 mod sends;
 mod spooling;

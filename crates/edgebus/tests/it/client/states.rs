@@ -119,6 +119,68 @@ async fn drained_client_has_every_answer_and_gives_back_what_it_did_not_begin() 
     assert_eq!(info.workers, 0);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn drain_waits_for_no_reply_that_nobody_wants() {
+    let site = Site::open().await;
+    let client = site.connect().await;
+    {
+        let mut asking = std::pin::pin!(client.request_message(message(1)));
+        let bus = site.bus().clone();
+        within(async {
+            while bus.reader().last_seq().0 == 0 {
+                assert!(crate::bus::fixture::is_pending(&mut asking).await);
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+    // Nobody will ever answer it.
+    let begin = tokio::time::Instant::now();
+    within(client.drain()).await;
+    assert!(begin.elapsed() < Duration::from_secs(20));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn drain_waits_for_nothing_that_was_given_to_others_or_came_too_late() {
+    let mut site = Site::open().await;
+    let client = site.connect().await;
+    let config = edgebus::consumer::ConsumerConfig::listener(pattern("orders.*"));
+    let config = edgebus::ConsumeConfig::new(name("audit")).config(config);
+    let mut messages = client.consumer(config.clone().credit(64)).await.unwrap();
+    client.send_batch((0..500).map(message).collect()).await;
+    // It is taken from the stream and done; the others wait in it.
+    within(next(&mut messages).await.ack_durable())
+        .await
+        .unwrap();
+    // Removed and made anew, so that nothing is kept.
+    site.unplug();
+    until(&client, is_lost).await;
+    site.bus().consumer_remove(name("audit")).await.unwrap();
+    let bus = site.bus().clone();
+    bus.consumer_add(name("audit"), config.config.unwrap())
+        .await
+        .unwrap();
+    site.plug();
+    until(&client, is_connected).await;
+    // Until the stream is open again, what is taken from it may be stale.
+    while within(next(&mut messages).await.ack_durable())
+        .await
+        .is_err()
+    {}
+    let begin = tokio::time::Instant::now();
+    let draining = tokio::spawn({
+        let client = client.clone();
+        async move { client.drain().await }
+    });
+    while let Some(message) = within(messages.next()).await {
+        drop(message);
+    }
+    within(draining).await.unwrap();
+    assert!(begin.elapsed() < Duration::from_secs(20));
+    drop(messages);
+    site.stop().await;
+}
+
 /// Counts the tasks of a runtime of its own.
 #[test]
 fn nothing_runs_after_the_last_clone() {
