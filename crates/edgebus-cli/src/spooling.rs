@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::args::Global;
 use crate::error::CliError;
-use crate::output::say;
+use crate::output::{self, say};
 use crate::remote::CLIENT_NAME;
 
 /// How long a command looks for a server before it goes on without one.
@@ -51,10 +51,14 @@ pub(crate) async fn connect(
     if let Some(bytes) = folder.bytes_max {
         builder = builder.bytes_max(bytes);
     }
-    builder.connect().await.map_err(|error| match error {
+    let client = builder.connect().await.map_err(|error| match error {
         ConnectError::Spool(refusal) if refusal.code == Code::DataInUse => in_use(&folder.dir),
         other => other.into(),
-    })
+    })?;
+    if let Some(torn) = client.torn_tail() {
+        say!("edgebus: {}", output::torn_tail(torn));
+    }
+    Ok(client)
 }
 
 /// Another command or program has a spool.

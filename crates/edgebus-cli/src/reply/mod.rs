@@ -24,7 +24,7 @@ use edgebus::{ConsumerName, TopicPattern};
 
 use crate::args::Global;
 use crate::consumer::{Mode, Settings};
-use crate::error::CliError;
+use crate::error::{CliError, INTERRUPTED};
 use crate::{remote, values};
 use link::Post;
 use script::Script;
@@ -94,7 +94,10 @@ pub(crate) fn run(options: Options, global: &Global) -> Result<(), CliError> {
     };
     let script = Script::new(options.exec)?;
     remote::runtime()?.block_on(async {
-        let worker = Worker::start(post, script, options.workers, options.timeout).await?;
+        let worker = tokio::select! {
+            started = Worker::start(post, script, options.workers, options.timeout) => started?,
+            () = remote::interrupted() => return Err(CliError::silent(INTERRUPTED)),
+        };
         worker.run().await
     })
 }

@@ -242,7 +242,9 @@ impl Sender {
                 self.lost = why;
                 self.give_up_at = Some(Instant::now() + GIVE_UP_AFTER);
             }
-            Change::Back => self.give_up_at = None,
+            // Until it answers, it may as well be none.
+            Change::Back if self.undecided.is_empty() => self.give_up_at = None,
+            Change::Back => {}
             Change::Over(why) => self.end_client(why),
         }
     }
@@ -340,6 +342,9 @@ impl Sender {
         };
         match (state, outcome) {
             (State::Sent(_, since), Some(Ok(accepted))) => {
+                if !self.is_past_spool() && !self.watch.is_lost() {
+                    self.give_up_at = None;
+                }
                 self.report.accepted(&accepted, since.elapsed())
             }
             (State::Sent(..), Some(Err(error))) => {

@@ -10,12 +10,13 @@ mod feed;
 mod printer;
 
 use std::ops::ControlFlow;
+use std::pin::pin;
 use std::time::Duration;
 
 use edgebus::{Client, ClientConfig, ConnectionState, ConsumerName, Subscription, TopicPattern};
 
 use crate::args::Global;
-use crate::error::CliError;
+use crate::error::{CliError, INTERRUPTED};
 use crate::output::say;
 use crate::reconnect::{Change, Watch, may_come_back, say_back, say_lost};
 use crate::remote;
@@ -59,9 +60,12 @@ pub(crate) struct Options {
 /// `edgebus sub …`.
 pub(crate) fn run(options: Options, global: &Global) -> Result<(), CliError> {
     remote::runtime()?.block_on(async {
-        let interrupted = remote::interrupted();
+        let mut interrupted = pin!(remote::interrupted());
         let config = ClientConfig::default().name(options.client.as_str());
-        let client = remote::connect_lasting(global, config.give_up_after(None)).await?;
+        let client = tokio::select! {
+            client = remote::connect_lasting(global, config.give_up_after(None)) => client?,
+            () = &mut interrupted => return Err(CliError::silent(INTERRUPTED)),
+        };
         let mut listener = Listener {
             printer: Printer::new(options.count, global.json),
             acks: Acks::default(),
@@ -72,7 +76,7 @@ pub(crate) fn run(options: Options, global: &Global) -> Result<(), CliError> {
         };
         let listened = tokio::select! {
             listened = listener.listen() => listened,
-            () = interrupted => Ok(()),
+            () = &mut interrupted => Ok(()),
         };
         listener.finish().await;
         listened

@@ -61,6 +61,9 @@ pub struct ServerConfig {
     pub frame_bytes_max: usize,
     /// How much of one connection may be undecided.
     pub lane: LaneConfig,
+    /// How long a client that waits for answers may hear nothing before it is given a sign of life:
+    /// while much is undecided its own questions are not read. At least 1 ms.
+    pub sign_of_life: Duration,
     /// Most streams that one connection may have open: consumers it works for and subscriptions.
     pub streams_max: usize,
     /// Most requests of one connection whose replies may be waited for; more are told
@@ -78,6 +81,7 @@ impl Default for ServerConfig {
             write_timeout: Duration::from_secs(30),
             frame_bytes_max: edgebus_core::wire::FRAME_BYTES_MAX,
             lane: LaneConfig::default(),
+            sign_of_life: Duration::from_secs(2),
             streams_max: 1024,
             replies_waiting_max: 65_536,
         }

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use edgebus_core::admin::Admin;
 use edgebus_core::consumer::Answer;
@@ -17,6 +18,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use super::answers::Answers;
 use super::streams::Pushes;
@@ -33,6 +35,9 @@ const LOOKUPS_MAX: usize = 2;
 /// Operators' questions of one connection at a time, those that wait for messages included; more
 /// are refused as busy, so that they hold up nothing else.
 const OPERATORS_MAX: usize = 64;
+/// Bounds of how often a client is given a sign of life.
+const SIGN_MIN: Duration = Duration::from_millis(1);
+const SIGN_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// Frames of streams that are written at a time.
 const PUSHES: usize = 8;
 
@@ -100,6 +105,10 @@ pub(super) async fn write_all(
         lookups: JoinSet::new(),
         operators: JoinSet::new(),
     };
+    let period = shared.config.sign_of_life.clamp(SIGN_MIN, SIGN_MAX);
+    let mut signs = tokio::time::interval_at(Instant::now() + period, period);
+    signs.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut silent = true;
     let mut open = true;
     while open || !undecided.0.is_empty() || !unanswered.is_empty() {
         let room = undecided.0.len() < DECIDING_MAX && unanswered.has_room();
@@ -112,6 +121,11 @@ pub(super) async fn write_all(
                     frames.push(frame);
                 }
                 frames
+            }
+            _ = signs.tick() => {
+                let waits = !undecided.0.is_empty() || !unanswered.is_empty();
+                let sign = std::mem::replace(&mut silent, true) && waits;
+                sign.then_some(Frame::Ping { token: 0 }).into_iter().collect()
             }
             () = std::future::ready(()), if answers.is_ready() => Vec::new(),
             () = answers.take_in(), if !answers.is_ready() => Vec::new(),
@@ -131,7 +145,11 @@ pub(super) async fn write_all(
         if answers.is_ready() {
             frames.extend(answers.frames(&shared.bus).await);
         }
-        if !frames.is_empty() && !write(&shared, &mut writer, frames, &mut answers).await {
+        if frames.is_empty() {
+            continue;
+        }
+        silent = false;
+        if !write(&shared, &mut writer, frames, &mut answers).await {
             return None;
         }
     }

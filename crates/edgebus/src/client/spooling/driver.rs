@@ -143,12 +143,13 @@ fn act(spool: &mut Spool, work: Work) -> Done {
     done.written = match committed {
         Ok(outcomes) => work.to_write.into_iter().zip(outcomes).collect(),
         Err(error) => {
-            done.failed = Some(error);
             let unknown = work
                 .to_write
                 .into_iter()
-                .map(|sent| (sent, Err(lost_on_disk())));
-            unknown.collect()
+                .map(|sent| (sent, Err(lost_on_disk(&error))))
+                .collect();
+            done.failed = Some(error);
+            unknown
         }
     };
     if let Some((count, bytes)) = work.room
@@ -163,8 +164,8 @@ fn act(spool: &mut Spool, work: Work) -> Done {
 }
 
 /// It may be found in the spool when that is opened again, and sent then.
-fn lost_on_disk() -> Refusal {
+fn lost_on_disk(error: &StoreError) -> Refusal {
     let mut refusal = lost();
-    refusal.message = "the spool failed while it was written".to_owned();
+    refusal.message = format!("the spool failed while it was written: {error}");
     refusal
 }

@@ -17,6 +17,7 @@ mod tests;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -32,7 +33,7 @@ use super::pending::{SendWaiter, lost};
 use super::{Client, ConnectError};
 use crate::error::SendError;
 use crate::ids::new_request_id;
-use crate::spool::{Spool, SpoolConfig};
+use crate::spool::{Spool, SpoolConfig, TornTail};
 pub(super) use queue::{Origin, SpoolQueue, Taken};
 
 /// How often a folder that another process has is looked at.
@@ -123,8 +124,7 @@ impl SpoolingBuilder {
     }
 
     /// Looks for a server, once, and opens the spool. When no server is there the client begins
-    /// without.
-    /// A future that is dropped closes the spool again, perhaps a moment later.
+    /// without. A future that is dropped closes the spool again, perhaps a moment later.
     ///
     /// # Errors
     /// [`ConnectError::Spool`]; [`ConnectError::Refused`] when there is a server that will never
@@ -145,12 +145,14 @@ impl SpoolingBuilder {
         let (dir, config) = (self.dir, self.config);
         let until = Instant::now() + self.folder_within;
         let spool = open(&dir, config, until).await?;
+        let torn = spool.torn_tail().cloned().map(Arc::new);
         let queue = SpoolQueue::new(spool.waiting(), spool.dead());
         let shared = Shared::spooling(&dialer.config, queue);
         let opens = move || Spool::open(&dir, config);
         tokio::spawn(driver::run(spool, opens, shared.clone()));
         Ok(SpoolingClient {
             client: Client::start_with(connected, dialer, shared),
+            torn,
         })
     }
 }
@@ -195,9 +197,16 @@ async fn open(dir: &Path, config: SpoolConfig, until: Instant) -> Result<Spool, 
 #[derive(Clone, Debug)]
 pub struct SpoolingClient {
     client: Client,
+    torn: Option<Arc<TornTail>>,
 }
 
 impl SpoolingClient {
+    /// What could not be read at the end of the spool when it was opened. After a power cut nobody
+    /// had been told that it is there; damage to the very end looks the same.
+    pub fn torn_tail(&self) -> Option<&TornTail> {
+        self.torn.as_deref()
+    }
+
     /// The client itself, for everything else: requests whose replies are waited for, news,
     /// consumers, questions. What is sent with it does not go through the spool.
     pub fn client(&self) -> &Client {

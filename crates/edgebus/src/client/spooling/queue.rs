@@ -20,7 +20,7 @@ const FORWARD_BYTES: usize = 4 * 1024 * 1024;
 const WRITE_COUNT: usize = 4096;
 const WRITE_BYTES: usize = 4 * 1024 * 1024;
 /// Decisions that are worth a write of their own.
-const SETTLED_MIN: usize = 64;
+const SETTLED_MIN: usize = 256;
 /// How long to wait after a server could not take a request, unless it says otherwise.
 const STALL: Duration = Duration::from_secs(1);
 const STALL_MIN: Duration = Duration::from_millis(10);

@@ -28,8 +28,8 @@ struct Runs {
 /// another silent one then: the server takes a connection for alive until the network says otherwise.
 fn responder() -> ConsumeConfig {
     let config = edgebus::consumer::ConsumerConfig::responder(pattern("orders.*"))
-        .ack_wait_ms(1_000)
-        .backoff_ms(vec![50])
+        .ack_wait_ms(2_000)
+        .backoff_ms([50])
         .max_attempts(u32::MAX);
     ConsumeConfig::new(name("pricing")).config(config).credit(8)
 }

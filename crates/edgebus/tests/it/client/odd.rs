@@ -4,14 +4,17 @@ use std::time::Duration;
 
 use edgebus::wire::control::Welcome;
 use edgebus::wire::{Frame, PROTOCOL_VERSION, ReceiptRange};
-use edgebus::{Client, ClientBuilder, Code, Message, Refusal, ServerUrl};
+use edgebus::{
+    Client, ClientBuilder, ClientConfig, Code, ConnectionState, Message, Refusal, ServerUrl,
+};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
 use super::fixture::{Site, is_connected, until};
+use crate::bus::files::{Call, Of};
 use crate::bus::fixture::{id, message, within};
-use crate::tcp::fixture::{Socket, bytes_of};
+use crate::tcp::fixture::{Socket, TestServer, bytes_of, lane};
 
 const FRAME_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
@@ -172,4 +175,54 @@ async fn heartbeat_may_be_as_long_as_anybody_likes() {
     site.proxy.cut_all();
     within(client.send_message(message(2))).await.unwrap();
     until(&client, is_connected).await;
+}
+
+/// Its disk is stuck, so it takes nothing in any more, and no question of the client's either.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn server_that_is_held_up_and_says_so_is_not_taken_for_dead() {
+    let server = TestServer::start_with(|config| {
+        config.lane = lane(2);
+        config.sign_of_life = Duration::from_millis(20);
+    })
+    .await;
+    let config = ClientConfig::default().heartbeat(Duration::from_millis(100));
+    let client = server.connect(config).await;
+    let hold = server.files().hold(Of::Journal, Call::Sync);
+    let mut pending = vec![client.try_send(message(0)).unwrap()];
+    within(hold.reached()).await;
+    pending.extend((1..50).map(|number| client.try_send(message(number)).unwrap()));
+    pass(Duration::from_millis(1_000)).await;
+    let connected = ConnectionState::Connected {
+        server: server.url.to_string(),
+        connection: 1,
+    };
+    assert_eq!(client.state(), connected);
+    drop(hold);
+    for pending in pending {
+        assert!(!within(pending).await.unwrap().duplicate);
+    }
+}
+
+/// A server that welcomes whoever comes, and then says nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn server_that_only_ever_welcomes_is_given_up_in_time() {
+    let played = Played::open().await;
+    let builder = played
+        .builder()
+        .heartbeat(Duration::from_millis(20))
+        .give_up_after(Some(Duration::from_millis(100)));
+    let welcoming = tokio::spawn(async move {
+        let mut open = Vec::new();
+        loop {
+            open.push(played.accept().await);
+        }
+    });
+    let client = within(builder.connect()).await.unwrap();
+    let (sent, asked) = tokio::join!(
+        within(client.send_message(message(1))),
+        within(client.request_message(message(2)))
+    );
+    assert_eq!(sent.unwrap_err().code(), Code::Unknown);
+    assert_eq!(asked.unwrap_err().code(), Code::Unknown);
+    welcoming.abort();
 }
