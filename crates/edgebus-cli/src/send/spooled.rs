@@ -98,14 +98,11 @@ async fn tell(
         Accepted::Spooled(_) => {
             let url = global.server.clone().unwrap_or_default();
             let why = match spooling::is_connected(client) {
-                true => "the server at",
-                false => "no server at",
+                true => format!("for the server at {url}"),
+                false => format!("for a server, as there is none at {url}"),
             };
             let waiting = spooling::wait_text(client.waiting());
-            say!(
-                "edgebus: {why} {url}: {waiting} in {}",
-                folder.dir.display()
-            );
+            say!("edgebus: {waiting} in {} {why}", folder.dir.display());
         }
         _ => {}
     }

@@ -74,8 +74,10 @@ impl Client {
     }
 
     /// Takes nothing new from here on, waits for the answers to everything that was said, and
-    /// closes the connection. Streams end; messages that are held can be settled until the last of
-    /// them is, and are waited for: by another thread, if not before.
+    /// closes the connection. Streams end; messages that are held can still be settled, by
+    /// another thread if not before, and are waited for, 30 seconds at most; then they are given
+    /// back. Without a server it takes as long as `give_up_after`: for ever, if that is `None` and
+    /// something is not answered.
     pub fn drain(&self) {
         self.runtime.wait(self.client.drain());
     }

@@ -110,8 +110,16 @@ pub enum ConnectError {
     #[error("{0}")]
     Spool(Refusal),
     /// The server was reached and said no, or what was asked for makes no sense.
-    #[error("the server refused the connection: {0}")]
+    #[error("{}", refused(.0))]
     Refused(Refusal),
+}
+
+/// No server says that something makes no sense.
+fn refused(refusal: &Refusal) -> String {
+    match refusal.code {
+        Code::BadConfig => refusal.to_string(),
+        _ => format!("the server refused the connection: {refusal}"),
+    }
 }
 
 impl ConnectError {

@@ -45,7 +45,9 @@ impl Client {
     ///
     /// # Errors
     /// [`Code::NoSuchConsumer`] when there is none and no configuration is given,
-    /// [`Code::ConsumerExists`], [`Code::ResponderOverlap`] and others.
+    /// [`Code::ConsumerExists`], [`Code::ResponderOverlap`] and others. [`Code::Disconnected`] when
+    /// no server was there for [`super::ClientConfig::give_up_after`]; once it is open, it outlasts
+    /// that.
     pub async fn consumer(&self, config: ConsumeConfig) -> Result<Messages, Refusal> {
         let credit = config.credit_or_default();
         let mut consume = Consume::new(config.consumer, credit);
@@ -106,7 +108,8 @@ impl Client {
     /// listening again, if that had begun.
     ///
     /// # Errors
-    /// Why not.
+    /// Why not; [`Code::Disconnected`] when no server was there for
+    /// [`super::ClientConfig::give_up_after`]. Once it listens it outlasts that.
     pub async fn subscribe(&self, subscription: Subscription) -> Result<Notifications, Refusal> {
         let buffer = subscription.buffer.clamp(1, Subscription::BUFFER_MAX);
         let (notifier, notifications) = notifications(buffer);

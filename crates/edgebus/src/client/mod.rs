@@ -225,7 +225,7 @@ impl Client {
         let id = message.id;
         let failed = |refusal| SendError::new(id, refusal);
         let record = self.encode(message).map_err(failed)?;
-        let room = self.try_room(&record).map_err(failed)?;
+        let room = self.window.try_room_for(&record).map_err(failed)?;
         self.link.send(id, record, room).map_err(failed)
     }
 
@@ -282,14 +282,6 @@ impl Client {
             .map(|(_, id, record)| (id, record))
             .collect();
         (places, self.link.send_batch(records, room))
-    }
-
-    fn try_room(&self, record: &Record) -> Result<Room, Refusal> {
-        let room = self.window.try_room(record.as_bytes().len());
-        room.ok_or_else(|| {
-            let full = "the window is full: wait for a receipt";
-            Refusal::new(Code::Busy, full).retry_after_ms(10)
-        })
     }
 
     fn encode(&self, mut message: Message) -> Result<Record, Refusal> {
@@ -387,6 +379,15 @@ impl Window {
         Some(Room {
             _count: Some(count),
             _bytes: Some(bytes),
+        })
+    }
+
+    /// As [`Window::try_room`], for a record; or why not.
+    fn try_room_for(&self, record: &Record) -> Result<Room, Refusal> {
+        let room = self.try_room(record.as_bytes().len());
+        room.ok_or_else(|| {
+            let full = "the window is full: wait for a receipt";
+            Refusal::new(Code::Busy, full).retry_after_ms(10)
         })
     }
 

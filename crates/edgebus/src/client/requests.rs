@@ -45,8 +45,8 @@ impl Client {
     /// id, at any time and over any connection, it is not run again and brings the same reply.
     ///
     /// The window bounds it until it is stored, not while its reply is waited for. A future that
-    /// is dropped while the window is full has sent nothing; later it gives up waiting, and the
-    /// request goes on.
+    /// is dropped while the window is full, or while no server is there that may know of it, has
+    /// sent nothing; later it gives up waiting, and the request goes on.
     ///
     /// # Errors
     /// [`RequestError`]: refused, failed for good, or nobody is left to tell.

@@ -427,6 +427,7 @@ impl Parked {
     /// Why it is not to wait on, if so.
     pub(super) fn over(&self, patience: &Patience, reason: &Refusal) -> Option<Refusal> {
         match self {
+            _ if self.is_unwanted() => Some(not_sent(reason)),
             Self::Send(sent) | Self::Request(sent, _) => sent.over(patience, reason),
             Self::Awaited(awaited) => {
                 let over = awaited.is_over(patience) || awaited.is_unwanted();
@@ -434,6 +435,12 @@ impl Parked {
             }
             Self::Question(asking) => asking.is_over(patience).then(|| not_sent(reason)),
         }
+    }
+
+    /// A request that nobody waits for any more, and that no server knows of: it is dropped, as its
+    /// answer was wanted then and not later.
+    pub(super) fn is_unwanted(&self) -> bool {
+        matches!(self, Self::Request(sent, awaited) if !sent.left && awaited.is_unwanted())
     }
 
     /// What it comes to when there will be no connection.

@@ -30,7 +30,7 @@ use super::builder::ClientBuilder;
 use super::dial::Dialer;
 use super::link::Shared;
 use super::pending::{SendWaiter, lost};
-use super::{Client, ConnectError};
+use super::{Client, ConnectError, Window};
 use crate::error::SendError;
 use crate::ids::new_request_id;
 use crate::spool::{Spool, SpoolConfig, TornTail};
@@ -151,6 +151,7 @@ impl SpoolingBuilder {
         let opens = move || Spool::open(&dir, config);
         tokio::spawn(driver::run(spool, opens, shared.clone()));
         Ok(SpoolingClient {
+            window: Arc::new(Window::new(&dialer.config)),
             client: Client::start_with(connected, dialer, shared),
             torn,
         })
@@ -197,6 +198,8 @@ async fn open(dir: &Path, config: SpoolConfig, until: Instant) -> Result<Spool, 
 #[derive(Clone, Debug)]
 pub struct SpoolingClient {
     client: Client,
+    /// Of its own: what waits for a server holds up nothing that a spool can take.
+    window: Arc<Window>,
     torn: Option<Arc<TornTail>>,
 }
 
@@ -254,7 +257,7 @@ impl SpoolingClient {
         let id = message.id;
         let failed = |refusal| SendError::new(id, refusal);
         let record = self.client.encode(message).map_err(failed)?;
-        let room = self.client.window.room(1, record.as_bytes().len()).await;
+        let room = self.window.room(1, record.as_bytes().len()).await;
         let (waiter, outcome) = oneshot::channel();
         let waiter = SendWaiter::Spooling(waiter, room);
         self.client
@@ -273,7 +276,7 @@ impl SpoolingClient {
         let id = message.id;
         let failed = |refusal| SendError::new(id, refusal);
         let record = self.client.encode(message).map_err(failed)?;
-        let room = self.client.try_room(&record).map_err(failed)?;
+        let room = self.window.try_room_for(&record).map_err(failed)?;
         let (waiter, outcome) = oneshot::channel();
         let waiter = SendWaiter::Spooling(waiter, room);
         self.client

@@ -314,6 +314,10 @@ impl State {
         }
         self.open_streams();
         for parked in std::mem::take(&mut self.parked) {
+            if parked.is_unwanted() {
+                told.push(Telling::Parked(parked, other.clone()));
+                continue;
+            }
             let over = match elsewhere && parked.may_have_left() {
                 true => Some(parked.end(&other)),
                 false => parked

@@ -279,3 +279,39 @@ async fn spool_is_forwarded_in_frames_that_the_server_takes() {
     within(till.flush()).await.unwrap();
     assert_eq!(ids(&site), (0..600).map(id).collect::<Vec<_>>());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn questions_that_wait_for_a_server_keep_no_room_from_what_can_be_spooled() {
+    let site = Site::open().await;
+    let folder = tempfile::tempdir().unwrap();
+    let builder = site.builder().window(2).give_up_after(None);
+    let till = within(builder.spool(folder.path()).connect())
+        .await
+        .unwrap();
+    site.unplug();
+    until(till.client(), is_lost).await;
+    let asking: Vec<_> = (10..12)
+        .map(|number| tokio::spawn(ask(till.client().clone(), number)))
+        .collect();
+    crate::bus::fixture::eventually(|| till.client().try_send(message(9)).is_err()).await;
+    assert!(spooled(
+        &within(till.send_message(message(1))).await.unwrap()
+    ));
+    // Nobody waits for them any more, and no server knows of them.
+    asking.iter().for_each(tokio::task::JoinHandle::abort);
+    for asked in asking {
+        assert!(asked.await.is_err());
+    }
+    site.plug();
+    within(till.flush()).await.unwrap();
+    within(till.send_message(message(2))).await.unwrap();
+    let stored = ids(&site);
+    assert!(
+        !stored.contains(&id(10)) && !stored.contains(&id(11)),
+        "{stored:?}"
+    );
+}
+
+async fn ask(client: Client, number: u64) {
+    let _ = client.request_message(message(number)).await;
+}
