@@ -114,14 +114,7 @@ impl Shared {
 
     /// The connection is lost, and another one is looked for.
     pub(super) fn lost(&self, reason: &Refusal) {
-        let now = Instant::now();
-        let told = {
-            let mut state = self.state.lock();
-            let mut told = state.lost(reason, now);
-            // A server that is there again and again, and never answers, is no server.
-            told.extend(state.give_up(now));
-            told
-        };
+        let told = self.state.lock().lost(reason, Instant::now());
         self.announce(ConnectionState::Lost {
             reason: reason.clone(),
         });

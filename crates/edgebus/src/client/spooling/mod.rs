@@ -22,14 +22,14 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use edgebus_core::{Code, Message, Receipt, Refusal, RequestId, Seq, Topic};
+use edgebus_core::{Code, Message, Receipt, Record, Refusal, RequestId, Seq, Topic};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::builder::ClientBuilder;
 use super::dial::Dialer;
 use super::link::Shared;
-use super::pending::{SendWaiter, lost};
+use super::pending::{Room, SendWaiter, lost};
 use super::{Client, ConnectError, Window};
 use crate::error::SendError;
 use crate::ids::new_request_id;
@@ -258,13 +258,7 @@ impl SpoolingClient {
         let failed = |refusal| SendError::new(id, refusal);
         let record = self.client.encode(message).map_err(failed)?;
         let room = self.window.room(1, record.as_bytes().len()).await;
-        let (waiter, outcome) = oneshot::channel();
-        let waiter = SendWaiter::Spooling(waiter, room);
-        self.client
-            .link
-            .send_spooling(record, waiter)
-            .map_err(failed)?;
-        Ok(PendingAccepted { id, outcome })
+        self.send_record(record, room).map_err(failed)
     }
 
     /// As [`SpoolingClient::enqueue`], but says [`Code::Busy`] instead of waiting when the window
@@ -277,12 +271,14 @@ impl SpoolingClient {
         let failed = |refusal| SendError::new(id, refusal);
         let record = self.client.encode(message).map_err(failed)?;
         let room = self.window.try_room_for(&record).map_err(failed)?;
+        self.send_record(record, room).map_err(failed)
+    }
+
+    fn send_record(&self, record: Record, room: Room) -> Result<PendingAccepted, Refusal> {
+        let id = record.id();
         let (waiter, outcome) = oneshot::channel();
         let waiter = SendWaiter::Spooling(waiter, room);
-        self.client
-            .link
-            .send_spooling(record, waiter)
-            .map_err(failed)?;
+        self.client.link.send_spooling(record, waiter)?;
         Ok(PendingAccepted { id, outcome })
     }
 
