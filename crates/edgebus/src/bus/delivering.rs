@@ -20,7 +20,7 @@ use crate::delivery::{
     Response, Subscription,
 };
 use crate::error::SendError;
-use crate::ids::new_request_id;
+use crate::ids::{new_message, new_request_id};
 use std::sync::Arc;
 
 impl MessageBus {
@@ -38,11 +38,7 @@ impl MessageBus {
         T: TryInto<Topic>,
         Refusal: From<T::Error>,
     {
-        let id = new_request_id();
-        let topic = topic
-            .try_into()
-            .map_err(|error| SendError::new(id, Refusal::from(error)))?;
-        self.request_message(Message::new(id, topic, payload)).await
+        self.request_message(new_message(topic, payload)?).await
     }
 
     /// Stores a request and waits for its reply. Sent again with the same id, it gets the stored

@@ -39,7 +39,7 @@ use edgebus_core::{Code, Entry, Message, Receipt, Record, Refusal, RequestId, Se
 use tokio::sync::Semaphore;
 
 use crate::error::SendError;
-use crate::ids::new_request_id;
+use crate::ids::new_message;
 use crate::transport::{Reader, ServerUrl, Writer};
 pub use builder::ClientBuilder;
 pub use config::{ClientConfig, ConnectError};
@@ -180,11 +180,7 @@ impl Client {
         T: TryInto<Topic>,
         Refusal: From<T::Error>,
     {
-        let id = new_request_id();
-        let topic = topic
-            .try_into()
-            .map_err(|e| SendError::new(id, Refusal::from(e)))?;
-        self.send_message(Message::new(id, topic, payload)).await
+        self.send_message(new_message(topic, payload)?).await
     }
 
     /// Stores a request under the id it has. On the server's disk when this returns.

@@ -6,7 +6,7 @@ use edgebus_core::{Code, Kind, Message, Receipt, Refusal, Topic};
 use super::Client;
 use crate::delivery::{RequestError, Response};
 use crate::error::SendError;
-use crate::ids::new_request_id;
+use crate::ids::{new_message, new_request_id};
 
 impl Client {
     /// Stores a request under a new version 7 id and waits until it is done.
@@ -34,11 +34,7 @@ impl Client {
         T: TryInto<Topic>,
         Refusal: From<T::Error>,
     {
-        let id = new_request_id();
-        let topic = topic
-            .try_into()
-            .map_err(|e| SendError::new(id, Refusal::from(e)))?;
-        self.request_message(Message::new(id, topic, payload)).await
+        self.request_message(new_message(topic, payload)?).await
     }
 
     /// Stores a request under the id it has and waits until it is done. Asked again with the same

@@ -32,7 +32,7 @@ use super::link::Shared;
 use super::pending::{Room, SendWaiter, lost};
 use super::{Client, ConnectError, Window};
 use crate::error::SendError;
-use crate::ids::new_request_id;
+use crate::ids::new_message;
 use crate::spool::{Spool, SpoolConfig, TornTail};
 pub(super) use queue::{Origin, SpoolQueue, Taken};
 
@@ -228,11 +228,7 @@ impl SpoolingClient {
         T: TryInto<Topic>,
         Refusal: From<T::Error>,
     {
-        let id = new_request_id();
-        let topic = topic
-            .try_into()
-            .map_err(|e| SendError::new(id, Refusal::from(e)))?;
-        self.send_message(Message::new(id, topic, payload)).await
+        self.send_message(new_message(topic, payload)?).await
     }
 
     /// Stores a request under the id it has. On a disk when this returns.
