@@ -68,6 +68,13 @@ codes! {
     WrongVersion = "wrong_version", retryable false;
     /// The handshake or first frame did not come in time.
     HandshakeTimeout = "handshake_timeout", retryable true;
+    /// A frame came more slowly than the server allows.
+    TooSlow = "too_slow", retryable true;
+    /// It is not known who asks: no certificate or token, or one that is not taken. That may be
+    /// mended while the asker goes on asking.
+    Unauthenticated = "unauthenticated", retryable true;
+    /// Whoever asks has no right to it.
+    Forbidden = "forbidden", retryable false;
     /// The server has as many connections as it takes.
     TooManyConnections = "too_many_connections", retryable true;
     /// A queue is full; nothing was stored.

@@ -9,6 +9,7 @@
 //! - [`spool`]: a client's requests on its own disk, until a server has them
 //! - [`bus`]: the engine that writes, and the lanes that lead to it
 //! - [`transport`]: frames over TCP or in memory
+//! - [`access`]: who a client is, and the files that say so
 //! - [`delivery`]: what an application holds while it works on messages
 //! - [`client`], [`server`]: the two ends of a connection
 //! - [`blocking`]: the client for programs without async
@@ -26,6 +27,8 @@ pub mod bus;
 mod error;
 mod ids;
 
+pub mod access;
+
 pub mod delivery;
 
 pub mod transport;
@@ -36,6 +39,7 @@ pub mod server;
 
 pub mod blocking;
 
+pub use access::Identity;
 pub use bus::{BusState, MessageBus};
 pub use client::{
     Accepted, Client, ClientBuilder, ClientConfig, ConnectError, ConnectionState, ConnectionStates,
@@ -52,7 +56,7 @@ pub use edgebus_core::{
 };
 pub use error::SendError;
 pub use ids::new_request_id;
-pub use server::{ServeError, Server, ServerConfig, ServerHandle};
+pub use server::{Limits, ServeError, Server, ServerConfig, ServerHandle};
 pub use spool::{Spool, SpoolConfig};
 pub use store::{RequestStore, StoreConfig, StoreError, StoreReader};
 pub use transport::ServerUrl;

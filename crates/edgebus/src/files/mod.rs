@@ -1,9 +1,10 @@
 //! The files a store lives in, behind one small trait, so that a simulated disk can take the real
 //! one's place and drop, tear or refuse what it likes.
 //!
-//! Called by the store only. Invariant: no other module of this crate touches the file system.
+//! Called by the store; [`small`] reads what people write beside it. Invariant: no other module of this crate touches the file system.
 
 mod real;
+mod small;
 
 use std::fmt::Debug;
 use std::io;
@@ -11,6 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use real::RealFiles;
+pub use small::{Privacy, Stamp, read_small, stamp};
 
 /// How to open a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

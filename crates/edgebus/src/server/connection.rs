@@ -5,13 +5,13 @@ use std::sync::Arc;
 use edgebus_core::consumer::Place;
 use edgebus_core::session::{Outcome, ServerSession, Step};
 use edgebus_core::wire::Frame;
-use edgebus_core::{Code, Record, Refusal, Scope};
+use edgebus_core::{Code, Record, Refusal};
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::clients::Figures;
 use super::reply::{self, Reply};
 use super::streams::{EndedStreams, Left, Streams};
-use super::{GOODBYE_TIMEOUT, Peer, Shared, say_goodbye};
+use super::{GOODBYE_TIMEOUT, Guest, Peer, Shared, say_goodbye};
 use crate::bus::Lane;
 use crate::transport::{Reader, TransportError, Writer};
 
@@ -26,8 +26,9 @@ pub(super) async fn run(
     shared: Arc<Shared>,
     mut reader: Reader,
     writer: Writer,
-    peer: Peer,
+    guest: Guest,
 ) -> Result<(), Refusal> {
+    let peer = guest.peer;
     let listed = shared.clients.list(&peer.to_string());
     let figures = listed.figures.clone();
     let place = match peer {
@@ -35,7 +36,7 @@ pub(super) async fn run(
         // It dies with the server.
         Peer::SameProcess => Place::Process,
     };
-    let frame_bytes_max = shared.config.frame_bytes_max;
+    let frame_bytes_max = shared.config.limits.frame_bytes_max;
     let (streams, pushes, ended_streams) =
         Streams::new(shared.bus.clone(), figures.clone(), place, frame_bytes_max);
     let (replies, replies_out) = mpsc::channel(REPLIES);
@@ -48,7 +49,11 @@ pub(super) async fn run(
             concat!("edgebus ", env!("CARGO_PKG_VERSION")),
         )
         .store_id(shared.bus.store_id()),
-        lane: shared.bus.lane("", Scope::default(), shared.config.lane),
+        lane: shared.bus.lane(
+            guest.identity.name(),
+            guest.scope,
+            shared.config.limits.lane,
+        ),
         shared: &shared,
         figures,
         streams,
@@ -56,6 +61,7 @@ pub(super) async fn run(
         places: Arc::new(Semaphore::new(
             shared
                 .config
+                .limits
                 .replies_waiting_max
                 .min(Semaphore::MAX_PERMITS),
         )),
@@ -111,7 +117,7 @@ impl Conversation<'_> {
         mut ended_streams: EndedStreams,
     ) -> Result<(), Refusal> {
         let mut stopping = self.shared.stopping.subscribe();
-        let handshake = tokio::time::sleep(self.shared.config.handshake_timeout);
+        let handshake = tokio::time::sleep(self.shared.config.limits.handshake_timeout);
         tokio::pin!(handshake);
         let mut frames = Vec::new();
         loop {
@@ -267,7 +273,7 @@ impl Conversation<'_> {
             }
             records.truncate(places.len());
             let over = tags.drain(places.len()..);
-            let max = self.shared.config.replies_waiting_max;
+            let max = self.shared.config.limits.replies_waiting_max;
             refused.extend(over.map(|tag| too_many_requests(tag, max)));
         }
         if !refused.is_empty() {
@@ -334,7 +340,7 @@ fn gone() -> Refusal {
 }
 
 fn timeout(shared: &Shared) -> Refusal {
-    let seconds = shared.config.handshake_timeout.as_secs_f32();
+    let seconds = shared.config.limits.handshake_timeout.as_secs_f32();
     Refusal::new(
         Code::HandshakeTimeout,
         format!("no Hello came within {seconds} s"),

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use edgebus_core::{Code, Refusal};
 
-use super::{BESIDE_PAYLOAD_BYTES, Peer, ServerConfig, ServerHandle, Shared, serve};
+use super::{BESIDE_PAYLOAD_BYTES, Guest, Limits, Peer, ServerConfig, ServerHandle, Shared, serve};
+use crate::access::Identity;
 use crate::bus::MessageBus;
 use crate::client::{Client, ClientConfig, ConnectError};
 use crate::transport::pair;
@@ -39,8 +40,11 @@ impl MessageBus {
             return Err(stopping());
         }
         let config_of_server = ServerConfig {
-            // Frames are not encoded, so what the store takes is the only limit.
-            frame_bytes_max: self.record_limits().payload_bytes_max + BESIDE_PAYLOAD_BYTES,
+            limits: Limits {
+                // Frames are not encoded, so what the store takes is the only limit.
+                frame_bytes_max: self.record_limits().payload_bytes_max + BESIDE_PAYLOAD_BYTES,
+                ..Limits::default()
+            },
             ..ServerConfig::default()
         };
         connect(Shared::new(self.clone(), config_of_server), config, ()).await
@@ -55,7 +59,8 @@ async fn connect(
 ) -> Result<Client, ConnectError> {
     let (server, client) = pair();
     tokio::spawn(async move {
-        serve(&shared, server.0, server.1, Peer::SameProcess).await;
+        let guest = Guest::new(Peer::SameProcess, Identity::same_process());
+        serve(&shared, server.0, server.1, guest).await;
         drop(held);
     });
     Client::over(client.0, client.1, config).await

@@ -1,6 +1,7 @@
 //! The server: listens, and carries each connection's frames to the bus and back.
 //!
-//! In reading order: [`Server`] accepts; [`connection`] reads one client's frames and acts on
+//! In reading order: [`config`] how it is set up; [`Server`] accepts; [`guest`] who came, [`guard`] who may;
+//! [`connection`] reads one client's frames and acts on
 //! them; [`streams`] carries messages and notifications to it; [`reply`] writes what comes back;
 //! [`answers`] keeps replies that are waited for; [`queries`] and [`operators`] answer questions;
 //! [`clients`] knows who is connected; [`memory`] connects clients of the same process;
@@ -13,8 +14,11 @@
 
 mod answers;
 mod clients;
+mod config;
 mod connection;
 mod descriptors;
+mod guard;
+mod guest;
 mod memory;
 mod operators;
 mod queries;
@@ -23,8 +27,6 @@ mod streams;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -38,87 +40,17 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-use crate::bus::{LaneConfig, MessageBus};
+use crate::access::Identity;
+use crate::bus::MessageBus;
 use crate::transport::{Reader, ServerUrl, Writer, over_tcp};
+use config::BESIDE_PAYLOAD_BYTES;
+pub use config::{Limits, ServeError, ServerConfig};
+use guest::{Guest, Peer};
 
-/// How a server is set up.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct ServerConfig {
-    /// Where to listen.
-    pub listen: Vec<ServerUrl>,
-    /// Whether plain TCP may be reached from other machines.
-    pub insecure: bool,
-    /// Most connections; more are told [`Code::TooManyConnections`].
-    pub connections_max: usize,
-    /// How long a client may take until its first frame has come whole.
-    pub handshake_timeout: Duration,
-    /// How long a client may take nothing of what is sent to it; then it is cut, and its receipts
-    /// are there when it asks again.
-    pub write_timeout: Duration,
-    /// Largest frame, in bytes, length field not counted; at least [`ServerConfig::FRAME_BYTES_MIN`].
-    /// Payloads are limited to what fits it, whatever the store takes.
-    pub frame_bytes_max: usize,
-    /// How much of one connection may be undecided.
-    pub lane: LaneConfig,
-    /// How long a client that waits for answers may hear nothing before it is given a sign of life:
-    /// while much is undecided its own questions are not read. At least 1 ms.
-    pub sign_of_life: Duration,
-    /// Most streams that one connection may have open: consumers it works for and subscriptions.
-    pub streams_max: usize,
-    /// Most requests of one connection whose replies may be waited for; more are told
-    /// [`Code::Busy`].
-    pub replies_waiting_max: usize,
-}
-
-impl Default for ServerConfig {
-    fn default() -> Self {
-        Self {
-            listen: vec![ServerUrl::default()],
-            insecure: false,
-            connections_max: 1024,
-            handshake_timeout: Duration::from_secs(5),
-            write_timeout: Duration::from_secs(30),
-            frame_bytes_max: edgebus_core::wire::FRAME_BYTES_MAX,
-            lane: LaneConfig::default(),
-            sign_of_life: Duration::from_secs(2),
-            streams_max: 1024,
-            replies_waiting_max: 65_536,
-        }
-    }
-}
-
-impl ServerConfig {
-    /// The smallest limit for frames: room for a topic and headers of any allowed size, and as
-    /// much payload.
-    pub const FRAME_BYTES_MIN: usize = 2 * BESIDE_PAYLOAD_BYTES;
-}
-
-/// Room in a frame for what is not payload.
-const BESIDE_PAYLOAD_BYTES: usize = 32 * 1024;
 /// Clients that may be told at the same time that there is no place for them.
 const TURNED_AWAY_MAX: usize = 64;
 /// How long a client that was told goodbye may take to hang up.
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// Why a server does not start.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ServeError {
-    /// Plain TCP would be open to other machines.
-    #[error(
-        "{0} can be reached from other machines without encryption: listen on 127.0.0.1, or set `insecure` if that is what you want"
-    )]
-    Insecure(ServerUrl),
-    /// The address cannot be listened on.
-    #[error("cannot listen on {url}: {source}")]
-    Listen {
-        /// The address.
-        url: ServerUrl,
-        /// What the operating system says.
-        source: io::Error,
-    },
-}
 
 /// A server that listens.
 #[derive(Debug)]
@@ -166,7 +98,7 @@ impl Server {
                 source,
             })?);
         }
-        config.connections_max = descriptors::make_room_for(config.connections_max);
+        config.limits.connections_max = descriptors::make_room_for(config.limits.connections_max);
         Ok(Self {
             shared: Shared::new(bus, config),
             listeners,
@@ -234,7 +166,7 @@ async fn accept(
 }
 
 async fn welcome(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr) {
-    let Ok((mut reader, writer)) = over_tcp(stream, shared.config.frame_bytes_max) else {
+    let Ok((mut reader, writer)) = over_tcp(stream, shared.config.limits.frame_bytes_max) else {
         return;
     };
     shared.counters.accepted.fetch_add(1, Ordering::Relaxed);
@@ -242,7 +174,7 @@ async fn welcome(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr) {
         shared.counters.cut.fetch_add(1, Ordering::Relaxed);
         // Beyond that many they find out by themselves: telling them takes room as well.
         if let Ok(_turn) = shared.turned_away.try_acquire() {
-            let max = shared.config.connections_max;
+            let max = shared.config.limits.connections_max;
             let message =
                 format!("the server has {max} connections, as many as it takes: try again");
             let refusal = Refusal::new(Code::TooManyConnections, message).retry_after_ms(1000);
@@ -250,28 +182,13 @@ async fn welcome(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr) {
         }
         return;
     };
-    serve(&shared, reader, writer, Peer::Remote(peer)).await;
+    let guest = Guest::new(Peer::Remote(peer), Identity::anonymous());
+    serve(&shared, reader, writer, guest).await;
 }
 
-/// Who is at the other end of a connection.
-#[derive(Clone, Copy, Debug)]
-enum Peer {
-    Remote(SocketAddr),
-    /// Dies with this process, and its workers with it.
-    SameProcess,
-}
-
-impl fmt::Display for Peer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Remote(address) => address.fmt(f),
-            Self::SameProcess => f.write_str("memory"),
-        }
-    }
-}
-
-async fn serve(shared: &Arc<Shared>, reader: Reader, writer: Writer, peer: Peer) {
-    if let Err(refusal) = connection::run(shared.clone(), reader, writer, peer).await {
+async fn serve(shared: &Arc<Shared>, reader: Reader, writer: Writer, guest: Guest) {
+    let peer = guest.peer;
+    if let Err(refusal) = connection::run(shared.clone(), reader, writer, guest).await {
         shared.counters.cut.fetch_add(1, Ordering::Relaxed);
         tracing::info!(%peer, code = %refusal.code, "connection ended: {}", refusal.message);
     }
@@ -305,7 +222,10 @@ impl Drop for Place {
 
 impl Shared {
     fn new(bus: MessageBus, mut config: ServerConfig) -> Arc<Self> {
-        config.frame_bytes_max = config.frame_bytes_max.max(ServerConfig::FRAME_BYTES_MIN);
+        config.limits.frame_bytes_max = config
+            .limits
+            .frame_bytes_max
+            .max(ServerConfig::FRAME_BYTES_MIN);
         Arc::new(Self {
             bus,
             config,
@@ -318,7 +238,7 @@ impl Shared {
     }
 
     fn take_place(self: &Arc<Self>) -> Option<Place> {
-        let max = self.config.connections_max as u64;
+        let max = self.config.limits.connections_max as u64;
         let one_more = |open| (open < max).then_some(open + 1);
         let open = &self.counters.open;
         open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more)
@@ -327,7 +247,7 @@ impl Shared {
     }
 
     fn limits(&self) -> ServerLimits {
-        let frame_bytes_max = self.config.frame_bytes_max;
+        let frame_bytes_max = self.config.limits.frame_bytes_max;
         let mut record = self.bus.record_limits();
         record.payload_bytes_max = record
             .payload_bytes_max
@@ -335,7 +255,7 @@ impl Shared {
         ServerLimits {
             frame_bytes_max,
             record,
-            streams_max: self.config.streams_max,
+            streams_max: self.config.limits.consumers_max + self.config.limits.subscriptions_max,
         }
     }
 

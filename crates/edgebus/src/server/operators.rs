@@ -24,7 +24,7 @@ pub(super) async fn answer(
     admin: Admin,
     mut ending: watch::Receiver<bool>,
 ) -> Frame {
-    let frame_bytes = shared.config.frame_bytes_max;
+    let frame_bytes = shared.config.limits.frame_bytes_max;
     let managed = match admin {
         Admin::Clients => Ok(Managed::Clients(shared.clients.all())),
         Admin::Next { .. } => tokio::select! {

@@ -15,7 +15,7 @@ const PAGE_SHARE: usize = 4;
 /// The frame that answers a question.
 pub(super) async fn answer(shared: Arc<Shared>, tag: u64, query: Query) -> Frame {
     let reader = shared.bus.reader();
-    let frame_bytes_max = shared.config.frame_bytes_max;
+    let frame_bytes_max = shared.config.limits.frame_bytes_max;
     let found = match query {
         Query::Stats => {
             return Frame::Stats {

@@ -165,7 +165,7 @@ async fn write(
     answers: &mut Answers,
 ) -> bool {
     // A client that takes nothing must not keep the server from stopping.
-    let writing = tokio::time::timeout(shared.config.write_timeout, writer.write(frames));
+    let writing = tokio::time::timeout(shared.config.limits.write_timeout, writer.write(frames));
     tokio::pin!(writing);
     loop {
         tokio::select! {

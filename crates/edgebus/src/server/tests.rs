@@ -7,7 +7,8 @@ use edgebus_core::wire::control::Hello;
 use edgebus_core::wire::settle::SettleItem;
 use edgebus_core::{Message, RequestId, Seq};
 
-use super::{Peer, ServerConfig, Shared, serve};
+use super::{Guest, Peer, ServerConfig, Shared, serve};
+use crate::access::Identity;
 use crate::bus::MessageBus;
 use crate::transport::{Reader, pair};
 
@@ -31,9 +32,10 @@ async fn last_words_are_heard_although_nothing_can_be_answered() {
     bus.send_to_server(message).await.expect("stored");
 
     let ((server_reader, server_writer), (mut reader, mut writer)) = pair();
+    let guest = Guest::new(Peer::SameProcess, Identity::same_process());
     let shared = Shared::new(bus.clone(), ServerConfig::default());
     let serving = async move {
-        serve(&shared, server_reader, server_writer, Peer::SameProcess).await;
+        serve(&shared, server_reader, server_writer, guest).await;
     };
     let serving = tokio::spawn(serving);
     let hello = Hello {

@@ -181,7 +181,7 @@ async fn heartbeat_may_be_as_long_as_anybody_likes() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn server_that_is_held_up_and_says_so_is_not_taken_for_dead() {
     let server = TestServer::start_with(|config| {
-        config.lane = lane(2);
+        config.limits.lane = lane(2);
         config.sign_of_life = Duration::from_millis(20);
     })
     .await;

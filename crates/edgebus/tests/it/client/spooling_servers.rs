@@ -12,7 +12,7 @@ use crate::bus::fixture::{TestBus, eventually, id, large_message, log_ids, messa
 async fn serve(bus: &MessageBus, frame_bytes_max: usize) -> (String, JoinHandle<()>) {
     let mut config = ServerConfig::default();
     config.listen = vec!["tcp://127.0.0.1:0".parse().unwrap()];
-    config.frame_bytes_max = frame_bytes_max;
+    config.limits.frame_bytes_max = frame_bytes_max;
     let server = Server::bind(bus.clone(), config).await.unwrap();
     let url = server.urls().remove(0).to_string();
     (url, tokio::spawn(server.run(std::future::pending())))

@@ -20,7 +20,7 @@ fn consume(stream: u64, credit: u32) -> Frame {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_over_the_limit_are_told_to_come_later_and_nothing_else_is() {
-    let server = TestServer::start_with(|config| config.replies_waiting_max = 2).await;
+    let server = TestServer::start_with(|config| config.limits.replies_waiting_max = 2).await;
     let client = server.connect(ClientConfig::default()).await;
     let mut asking = Vec::new();
     for number in 1..=2 {
@@ -49,7 +49,11 @@ async fn requests_over_the_limit_are_told_to_come_later_and_nothing_else_is() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn streams_over_the_limit_are_refused_until_one_is_closed() {
-    let server = TestServer::start_with(|config| config.streams_max = 2).await;
+    let server = TestServer::start_with(|config| {
+        config.limits.consumers_max = 1;
+        config.limits.subscriptions_max = 1;
+    })
+    .await;
     let client = server.connect(ClientConfig::default()).await;
     let one = client.consumer(listener("one")).await.unwrap();
     let all = || Subscription::to(pattern(">"));
@@ -95,7 +99,7 @@ async fn worker_that_reads_nothing_holds_few_large_messages_and_holds_up_nobody(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn worker_that_reads_nothing_is_cut_in_the_end() {
-    let server = TestServer::start_with(|config| config.write_timeout = short()).await;
+    let server = TestServer::start_with(|config| config.limits.write_timeout = short()).await;
     let sender = server.connect(ClientConfig::default()).await;
     for number in 1..=60 {
         let message = large_message(number, 900_000);
@@ -137,7 +141,7 @@ async fn subscriber_that_reads_nothing_holds_up_nobody() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_fits_no_frame_is_refused_alone() {
     let server = TestServer::start_with(|config| {
-        config.frame_bytes_max = ServerConfig::FRAME_BYTES_MIN;
+        config.limits.frame_bytes_max = ServerConfig::FRAME_BYTES_MIN;
     })
     .await;
     let client = server.connect(ClientConfig::default()).await;

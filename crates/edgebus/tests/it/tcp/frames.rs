@@ -136,7 +136,7 @@ async fn bad_frame_ends_the_connection_after_what_came_before_is_answered() {
 /// Four bytes say how much would come; nothing is read or reserved for it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn frame_over_the_limit_is_refused_from_its_first_four_bytes() {
-    let server = TestServer::start_with(|config| config.frame_bytes_max = 64 * 1024).await;
+    let server = TestServer::start_with(|config| config.limits.frame_bytes_max = 64 * 1024).await;
     let mut socket = server.welcomed().await;
     socket.write(&(64 * 1024 + 1u32).to_le_bytes()).await;
     let refusal = socket.goodbye().await;

@@ -63,7 +63,7 @@ async fn first_frame_must_be_a_hello() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn client_that_says_nothing_is_cut() {
-    let server = TestServer::start_with(|config| config.handshake_timeout = short()).await;
+    let server = TestServer::start_with(|config| config.limits.handshake_timeout = short()).await;
     let mut silent = server.socket().await;
     let mut slow = server.socket().await;
     let first = bytes_of(&hello(1, 1));
@@ -78,7 +78,7 @@ async fn client_that_says_nothing_is_cut() {
 /// A silent client is cut, one that was welcomed may be as silent as it likes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn welcomed_client_may_be_idle() {
-    let server = TestServer::start_with(|config| config.handshake_timeout = short()).await;
+    let server = TestServer::start_with(|config| config.limits.handshake_timeout = short()).await;
     let mut idle = server.welcomed().await;
     let mut later = server.socket().await;
     // When this one is cut, the idle one has been idle for longer than the time for a hello.

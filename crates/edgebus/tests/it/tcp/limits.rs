@@ -10,7 +10,7 @@ use crate::bus::fixture::{eventually, large_message, log_ids, message, new, reco
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connection_over_the_limit_is_told_so_and_takes_no_place() {
-    let server = TestServer::start_with(|config| config.connections_max = 2).await;
+    let server = TestServer::start_with(|config| config.limits.connections_max = 2).await;
     let first = server.connect(ClientConfig::default()).await;
     let _second = server.connect(ClientConfig::default()).await;
     let mut turned_away = Vec::new();
@@ -87,7 +87,7 @@ async fn questions_without_end_are_all_answered_beside_sends() {
 /// It must not keep the server from stopping either.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn client_that_reads_nothing_is_cut() {
-    let mut server = TestServer::start_with(|config| config.write_timeout = short()).await;
+    let mut server = TestServer::start_with(|config| config.limits.write_timeout = short()).await;
     for number in 0..5 {
         new(server
             .bus()
@@ -112,7 +112,7 @@ async fn client_that_reads_nothing_is_cut() {
 /// The lane of one connection is full: the server stops reading it, and nothing is lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connection_with_a_full_lane_waits_and_loses_nothing() {
-    let server = TestServer::start_with(|config| config.lane = lane(10)).await;
+    let server = TestServer::start_with(|config| config.limits.lane = lane(10)).await;
     let mut socket = server.welcomed().await;
     let hold = server.files().hold(Of::Journal, Call::Sync);
     for first in 0..20 {
@@ -132,7 +132,7 @@ async fn connection_with_a_full_lane_waits_and_loses_nothing() {
 /// Frames are limited by the server, so its clients keep within its limit, whatever it is.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn client_keeps_within_a_small_limit_of_its_server() {
-    let server = TestServer::start_with(|config| config.frame_bytes_max = 1).await;
+    let server = TestServer::start_with(|config| config.limits.frame_bytes_max = 1).await;
     let client = server.connect(ClientConfig::default()).await;
     let pending: Vec<_> = (0..1000)
         .map(|number| client.try_send(large_message(number, 1000)).unwrap())
@@ -169,7 +169,7 @@ async fn client_reads_requests_as_large_as_its_server_takes() {
     let mut config = edgebus::StoreConfig::default();
     config.record.payload_bytes_max = 3 * 1024 * 1024;
     let on = crate::bus::fixture::TestBus::start_with(config);
-    let server = TestServer::start_on(on, |config| config.frame_bytes_max = 4 << 20).await;
+    let server = TestServer::start_on(on, |config| config.limits.frame_bytes_max = 4 << 20).await;
     let client = server.connect(ClientConfig::default()).await;
     new(within(client.send_message(large_message(1, 3 << 20))).await);
     let entry = within(client.get(Seq(1))).await.unwrap().unwrap();

@@ -1,0 +1,116 @@
+//! How a server is set up, what it gives to clients at most, and why it may not start.
+
+use std::io;
+use std::time::Duration;
+
+use crate::bus::LaneConfig;
+use crate::transport::ServerUrl;
+
+/// How a server is set up.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ServerConfig {
+    /// Where to listen.
+    pub listen: Vec<ServerUrl>,
+    /// Whether plain TCP may be reached from other machines.
+    pub insecure: bool,
+    /// What clients may take of it.
+    pub limits: Limits,
+    /// How long a client that waits for answers may hear nothing before it is given a sign of life:
+    /// while much is undecided its own questions are not read. At least 1 ms.
+    pub sign_of_life: Duration,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            listen: vec![ServerUrl::default()],
+            insecure: false,
+            limits: Limits::default(),
+            sign_of_life: Duration::from_secs(2),
+        }
+    }
+}
+
+/// What clients may take of a server. None of them is harmed by another that wants more.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Most connections; more are told [`edgebus_core::Code::TooManyConnections`].
+    pub connections_max: usize,
+    /// Most connections from one address; more are told the same.
+    pub connections_per_address_max: usize,
+    /// Most connections of one identity that was proven; more are told the same.
+    pub connections_per_identity_max: usize,
+    /// How long a client may take until it is known who it is and its first frame has come whole.
+    pub handshake_timeout: Duration,
+    /// How long a client may take nothing of what is sent to it; then it is cut, and its receipts
+    /// are there when it asks again.
+    pub write_timeout: Duration,
+    /// Largest frame, in bytes, length field not counted; at least [`ServerConfig::FRAME_BYTES_MIN`].
+    /// Payloads are limited to what fits it, whatever the store takes.
+    pub frame_bytes_max: usize,
+    /// Bytes a second that must come of a frame that has begun, looked at every five seconds. A
+    /// client that is slower is told [`edgebus_core::Code::TooSlow`] and cut; 0 lets all be as slow
+    /// as they like.
+    pub frame_bytes_per_second_min: usize,
+    /// How much of one connection may be undecided; it is read no further meanwhile.
+    pub lane: LaneConfig,
+    /// How many bytes of all connections together may be undecided. Beyond that each has a little
+    /// of its own, and is slowed to that.
+    pub in_flight_bytes_max: usize,
+    /// Most consumers that one connection may work for at a time; more are told
+    /// [`edgebus_core::Code::Busy`].
+    pub consumers_max: usize,
+    /// Most live subscriptions of one connection; more are told [`edgebus_core::Code::Busy`].
+    pub subscriptions_max: usize,
+    /// Most requests of one connection whose replies may be waited for; more are told
+    /// [`edgebus_core::Code::Busy`].
+    pub replies_waiting_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections_max: 16_384,
+            connections_per_address_max: 12_288,
+            connections_per_identity_max: 1024,
+            handshake_timeout: Duration::from_secs(5),
+            write_timeout: Duration::from_secs(30),
+            frame_bytes_max: edgebus_core::wire::FRAME_BYTES_MAX,
+            frame_bytes_per_second_min: 1024,
+            lane: LaneConfig::default(),
+            in_flight_bytes_max: 256 * 1024 * 1024,
+            consumers_max: 512,
+            subscriptions_max: 512,
+            replies_waiting_max: 65_536,
+        }
+    }
+}
+
+impl ServerConfig {
+    /// The smallest limit for frames: room for a topic and headers of any allowed size, and as
+    /// much payload.
+    pub const FRAME_BYTES_MIN: usize = 2 * BESIDE_PAYLOAD_BYTES;
+}
+
+/// Room in a frame for what is not payload.
+pub(super) const BESIDE_PAYLOAD_BYTES: usize = 32 * 1024;
+/// Why a server does not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// Plain TCP would be open to other machines.
+    #[error(
+        "{0} can be reached from other machines without encryption: listen on 127.0.0.1, or set `insecure` if that is what you want"
+    )]
+    Insecure(ServerUrl),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {url}: {source}")]
+    Listen {
+        /// The address.
+        url: ServerUrl,
+        /// What the operating system says.
+        source: io::Error,
+    },
+}

@@ -1,0 +1,46 @@
+//! Who is at the other end of a connection: where it comes from, and who that was proven to be.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use edgebus_core::Scope;
+
+use crate::access::Identity;
+
+/// Where a connection comes from.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Peer {
+    Remote(SocketAddr),
+    /// Dies with this process, and its workers with it.
+    SameProcess,
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Remote(address) => address.fmt(f),
+            Self::SameProcess => f.write_str("memory"),
+        }
+    }
+}
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Debug)]
+pub(super) struct Guest {
+    pub(super) peer: Peer,
+    /// As far as it was proven by the connection itself; a token may prove more.
+    pub(super) identity: Identity,
+    /// The space of its request ids.
+    pub(super) scope: Scope,
+}
+
+impl Guest {
+    /// A guest from somewhere, as proven.
+    pub(super) fn new(peer: Peer, identity: Identity) -> Self {
+        Self {
+            peer,
+            identity,
+            scope: Scope::default(),
+        }
+    }
+}
