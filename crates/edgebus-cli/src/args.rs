@@ -14,7 +14,7 @@ use edgebus::{ConsumerName, Refusal, RequestId, ServerUrl, Topic, TopicPattern};
 
 use crate::time::Position;
 use crate::values;
-use crate::{bench, consumer, dlq, publish, reply, request, spool, sub};
+use crate::{bench, cert, consumer, dlq, publish, reply, request, spool, sub};
 
 /// What every script needs to know.
 const AFTER_HELP: &str = "\
@@ -77,6 +77,8 @@ pub(crate) enum Command {
     Health,
     /// Measure how fast requests are stored; with --server, stores them at that server
     Bench(bench::Options),
+    /// Certificates: a private CA, and what it signs for servers and clients
+    Cert(cert::Options),
     /// Print a completion script for a shell
     Completions {
         /// The shell

@@ -4,7 +4,7 @@
 //! exit status; [`output`] what is printed; [`serve`] and [`http`] the server; [`remote`] the way
 //! to a server, [`reconnect`] the way back to it, [`spooling`] the way past a spool, and [`source`] also a folder without one; [`send`],
 //! [`request`], [`publish`] what asks and tells; [`reply`], [`sub`] what answers and listens; [`spool`] what waits for a server;
-//! [`log`], [`consumer`], [`dlq`], [`client`], [`stats`] what operators do; [`bench`] measuring.
+//! [`log`], [`consumer`], [`dlq`], [`client`], [`stats`] what operators do; [`bench`] measuring; [`cert`] certificates.
 //!
 //! Invariants: stdout carries results only (receipts, rows, figures); everything said about them
 //! goes to stderr. What is printed about a request is true: a receipt is printed only after the
@@ -45,6 +45,8 @@ mod log;
 mod stats;
 
 mod bench;
+
+mod cert;
 
 use std::process::ExitCode;
 
@@ -101,6 +103,7 @@ fn run(args: Args) -> Result<(), CliError> {
         Command::Stats(options) => stats::run(options, &global),
         Command::Health => stats::health(&global),
         Command::Bench(options) => bench::run(options, global.server, global.json),
+        Command::Cert(options) => cert::run(options, &global),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Args::command(), "edgebus", &mut script);

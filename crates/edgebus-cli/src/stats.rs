@@ -123,6 +123,27 @@ fn figures(stats: &Stats, live: bool) -> Vec<Figure> {
             ("connections", Count(stats.connections)),
             ("connections_accepted", Count(stats.connections_accepted)),
             ("connections_cut", Count(stats.connections_cut)),
+            ("connections_new", Count(stats.connections_new)),
+            (
+                "connections_refused_total",
+                Count(stats.connections_refused_total),
+            ),
+            (
+                "connections_refused_address",
+                Count(stats.connections_refused_address),
+            ),
+            (
+                "connections_refused_identity",
+                Count(stats.connections_refused_identity),
+            ),
+            ("handshakes_failed", Count(stats.handshakes_failed)),
+            ("unauthenticated", Count(stats.unauthenticated)),
+            ("forbidden", Count(stats.forbidden)),
+            ("too_slow", Count(stats.too_slow)),
+            ("busy", Count(stats.busy)),
+            ("undecided_bytes", Bytes(stats.undecided_bytes)),
+            ("outgoing_bytes", Bytes(stats.outgoing_bytes)),
+            ("receiving_bytes", Bytes(stats.receiving_bytes)),
         ]);
     }
     figures
@@ -186,7 +207,7 @@ fn print(output: &mut Output, figures: &[Figure], json: bool) -> Result<(), CliE
     }
     figures.iter().try_for_each(|(name, value)| {
         let name = name.trim_end_matches("_ms").replace('_', " ");
-        output.line(format_args!("{name:<22}{}", value.to_text()))
+        output.line(format_args!("{name:<30}{}", value.to_text()))
     })
 }
 

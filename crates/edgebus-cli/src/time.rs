@@ -56,6 +56,18 @@ fn parse(text: &str, now: SystemTime) -> Result<Position, Refusal> {
     Ok(Position::TimeMs(since.as_millis() as u64))
 }
 
+/// A time as it is typed: RFC 3339, or how long ago (-1h).
+pub(crate) fn wall_clock(text: &str) -> Result<SystemTime, Refusal> {
+    match text.parse() {
+        Ok(Position::TimeMs(ms)) => Ok(UNIX_EPOCH + Duration::from_millis(ms)),
+        _ => {
+            let message =
+                format!("{text:?} is neither a time (2026-01-31T12:00:00Z) nor a time ago (-1h)");
+            Err(Refusal::new(Code::BadQuery, message))
+        }
+    }
+}
+
 /// RFC 3339 with any offset; the library reads UTC only.
 fn parse_time(text: &str) -> Option<SystemTime> {
     let text = text.to_ascii_uppercase();

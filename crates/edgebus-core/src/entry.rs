@@ -48,7 +48,7 @@ pub struct Envelope<'a> {
     pub store_time_ms: u64,
     /// The space its id lives in.
     pub scope: Scope,
-    /// Who sent it, as proven to the server; empty when nobody proved anything.
+    /// Who sent it, as proven to the server; empty for its own process.
     pub identity: &'a str,
 }
 

@@ -121,6 +121,55 @@ impl fmt::Display for Lsn {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
 pub struct Scope(pub u32);
 
+impl Scope {
+    /// The name of scope 0, where ids are that are not put elsewhere.
+    pub const DEFAULT_NAME: &str = "default";
+    /// Longest name, in bytes.
+    pub const NAME_BYTES_MAX: usize = 64;
+
+    /// The scope with a name: 0 for [`Scope::DEFAULT_NAME`], otherwise the FNV-1a hash of the
+    /// name's bytes (64 bits), mixed as MurmurHash3 finishes, and its halves xored. Two names may
+    /// have one number; whoever lets people choose names has to look for that.
+    pub fn named(name: &str) -> Self {
+        if name == Self::DEFAULT_NAME {
+            return Self::default();
+        }
+        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+        for byte in name.bytes() {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+        // FNV alone leaves names that differ at the end close to each other.
+        for factor in [0xff51_afd7_ed55_8ccd, 0xc4ce_b9fe_1a85_ec53] {
+            hash = (hash ^ (hash >> 33)).wrapping_mul(factor);
+        }
+        hash ^= hash >> 33;
+        Self((hash >> 32) as u32 ^ hash as u32)
+    }
+
+    /// Whether a text may be the name of a scope: 1 to 64 characters out of `A-Z a-z 0-9 _ - .`.
+    ///
+    /// # Errors
+    /// [`Code::BadConfig`].
+    pub fn check_name(name: &str) -> Result<(), Refusal> {
+        if is_name(name, Self::NAME_BYTES_MAX) {
+            return Ok(());
+        }
+        Err(Refusal::new(
+            Code::BadConfig,
+            format!(
+                "scope name {:?} is not allowed: use 1 to {} characters out of A-Z a-z 0-9 _ - .",
+                start_of(name),
+                Self::NAME_BYTES_MAX
+            ),
+        ))
+    }
+}
+
+fn is_name(text: &str, bytes_max: usize) -> bool {
+    let named = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
+    (1..=bytes_max).contains(&text.len()) && text.bytes().all(named)
+}
+
 /// The name of a durable consumer: 1 to 64 characters out of `A-Z a-z 0-9 _ - .`. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct ConsumerName(Arc<str>);
@@ -139,12 +188,7 @@ impl FromStr for ConsumerName {
     type Err = Refusal;
 
     fn from_str(text: &str) -> Result<Self, Refusal> {
-        let fits = (1..=Self::MAX_BYTES).contains(&text.len());
-        if fits
-            && text
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b))
-        {
+        if is_name(text, Self::MAX_BYTES) {
             Ok(Self(text.into()))
         } else {
             Err(Refusal::new(
@@ -182,6 +226,25 @@ mod tests {
         let refusal = "12".parse::<RequestId>().expect_err("not a UUID");
         assert_eq!(refusal.code, Code::BadId);
         assert!(refusal.message.contains("\"12\""));
+    }
+
+    /// Stored entries have these numbers: they never change. docs/storage-format.md tells them.
+    #[test]
+    fn scopes_have_the_published_numbers() {
+        for (name, number) in [
+            ("default", 0),
+            ("shop-7", 2_309_888_501),
+            ("shop-8", 406_958_630),
+            ("a", 723_281_667),
+            ("eu.west_1", 2_530_702_254),
+        ] {
+            assert_eq!(Scope::named(name), Scope(number), "{name}");
+            assert_eq!(Scope::check_name(name), Ok(()));
+        }
+        for bad in ["", "shop 7", "shop/7", &"x".repeat(65)] {
+            let refusal = Scope::check_name(bad).expect_err(bad);
+            assert_eq!(refusal.code, Code::BadConfig);
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@
 //! - [`consumer`]: who works on what is in the log
 //! - [`query`]: what may be asked of a server's log, and the figures it answers with
 //! - [`admin`]: what operators ask a server to do, and what it answers
+//! - [`access`]: who may do what
 //! - [`stream`]: what a client asks to be sent as it comes
 //! - [`wire`]: frames on a byte stream
 //! - [`session`]: who may say what when on a connection, for both ends
@@ -34,6 +35,8 @@ pub mod query;
 pub mod consumer;
 
 pub mod admin;
+
+pub mod access;
 
 pub mod stream;
 

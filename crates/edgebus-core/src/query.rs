@@ -206,6 +206,42 @@ pub struct Stats {
     /// How often retention overtook a consumer.
     #[prost(uint64, tag = "40")]
     pub gaps: u64,
+    /// Open connections of which it is not known yet who they are.
+    #[prost(uint64, tag = "41")]
+    pub connections_new: u64,
+    /// Connections refused since start, as the server had as many as it takes.
+    #[prost(uint64, tag = "42")]
+    pub connections_refused_total: u64,
+    /// Connections refused since start, as their address had as many as it may have.
+    #[prost(uint64, tag = "43")]
+    pub connections_refused_address: u64,
+    /// Connections refused since start, as their identity had as many as it may have.
+    #[prost(uint64, tag = "44")]
+    pub connections_refused_identity: u64,
+    /// Connections cut since start before their client had introduced itself.
+    #[prost(uint64, tag = "45")]
+    pub handshakes_failed: u64,
+    /// Connections refused or cut since start, as it was not known who they are.
+    #[prost(uint64, tag = "46")]
+    pub unauthenticated: u64,
+    /// What was refused since start to those who have no right to it.
+    #[prost(uint64, tag = "47")]
+    pub forbidden: u64,
+    /// Connections cut since start, as their frames came too slowly.
+    #[prost(uint64, tag = "48")]
+    pub too_slow: u64,
+    /// What was refused since start for want of room: requests, questions and streams.
+    #[prost(uint64, tag = "49")]
+    pub busy: u64,
+    /// Bytes of requests that are not decided, of all connections.
+    #[prost(uint64, tag = "50")]
+    pub undecided_bytes: u64,
+    /// Bytes of messages and answers that wait for connections to take them.
+    #[prost(uint64, tag = "51")]
+    pub outgoing_bytes: u64,
+    /// Bytes of memory for frames that have not come whole, beyond what each connection has.
+    #[prost(uint64, tag = "52")]
+    pub receiving_bytes: u64,
 }
 
 #[cfg(test)]

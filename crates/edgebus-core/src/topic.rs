@@ -165,6 +165,34 @@ impl TopicPattern {
         tokens.next().is_none()
     }
 
+    /// Whether it is `>`, which selects every topic.
+    pub fn is_all(&self) -> bool {
+        self.0 == ">"
+    }
+
+    /// Whether it is a topic, which selects itself and no other.
+    pub fn is_single(&self) -> bool {
+        !self.0.contains(['*', '>'])
+    }
+
+    /// Whether every topic that the other pattern selects is selected by this one too. (The limit
+    /// to the length of topics is not made use of: near it, `false` may be said of a pattern that
+    /// leaves room for no further token.)
+    pub fn covers(&self, other: &Self) -> bool {
+        let mut theirs = other.0.split('.');
+        for ours in self.0.split('.') {
+            match (ours, theirs.next()) {
+                (">", Some(_)) => return true,
+                // One token does not stand for several.
+                (_, Some(">")) => return false,
+                ("*", Some(_)) => {}
+                (ours, Some(token)) if ours == token => {}
+                _ => return false,
+            }
+        }
+        theirs.next().is_none()
+    }
+
     /// Whether there is a topic that both patterns select.
     pub fn overlaps(&self, other: &Self) -> bool {
         let (mut ours, mut theirs) = (self.0.split('.'), other.0.split('.'));
@@ -289,6 +317,32 @@ mod tests {
         for (a, b) in [("a.b", "a.c"), ("a.*", "a.b.c"), ("a.>", "a"), ("a", "b.>")] {
             assert!(!pattern(a).overlaps(&pattern(b)), "{a} {b}");
             assert!(!pattern(b).overlaps(&pattern(a)), "{b} {a}");
+        }
+    }
+
+    #[test]
+    fn pattern_covers_another_when_it_selects_all_that_the_other_does() {
+        let pattern = |text: &str| text.parse::<TopicPattern>().expect(text);
+        for (wide, narrow) in [
+            (">", ">"),
+            (">", "a.*"),
+            ("a.>", "a.*.c"),
+            ("a.*", "a.b"),
+            ("*.>", "a.b.>"),
+            ("a.b", "a.b"),
+        ] {
+            assert!(pattern(wide).covers(&pattern(narrow)), "{wide} {narrow}");
+        }
+        for (wide, narrow) in [
+            ("a.*", "a.>"),
+            ("a.>", "a"),
+            ("a.>", ">"),
+            ("*.>", ">"),
+            ("a.b", "a.*"),
+            ("*.*", "*.>"),
+            ("a.*", "b.*"),
+        ] {
+            assert!(!pattern(wide).covers(&pattern(narrow)), "{wide} {narrow}");
         }
     }
 

@@ -3,8 +3,10 @@
 //! Nothing sleeps: a server is waited for by the line it prints, a command by its end.
 
 mod background;
+mod openssl;
 mod support;
 
+mod cert;
 mod chaos;
 mod consumer;
 mod crash;

@@ -29,7 +29,7 @@ pub struct ClientBuilder {
 }
 
 impl Client {
-    /// Sets up a client of a server, given as `tcp://HOST:PORT`.
+    /// Sets up a client of a server, given as `tcp://HOST:PORT`, `tls://HOST:PORT` or `unix:///PATH`.
     pub fn builder(server: &str) -> ClientBuilder {
         let builder = ClientBuilder {
             servers: Ok(Vec::new()),

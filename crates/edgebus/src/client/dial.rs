@@ -1,21 +1,25 @@
 //! The way to a server, and back to one that went away.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use edgebus_core::{Code, Refusal};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Instant;
 
 use super::config::{ClientConfig, ConnectError};
 use super::connection::{Attached, Connected};
 use super::link::Shared;
-use crate::transport::{ServerUrl, over_tcp};
+use crate::transport::{Reader, ServerUrl, Writer, over_tcp, over_unix};
 
 /// How often what waits for a server is looked at while there is none.
 const LOOK_MAX: Duration = Duration::from_millis(250);
 const LOOK_MIN: Duration = Duration::from_millis(5);
+/// How soon a Unix socket is tried again that has no room at the moment.
+const CONNECT_AGAIN: Duration = Duration::from_millis(10);
 /// A year is as good as never, and can be added to any time.
 const BEAT_MIN: Duration = Duration::from_millis(10);
 const BEAT_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -69,10 +73,7 @@ impl Dialer {
             reason,
         };
         let connect = async {
-            let stream = TcpStream::connect(server.authority())
-                .await
-                .map_err(|e| unreachable(e.to_string()))?;
-            let halves = over_tcp(stream, self.config.frame_bytes_max);
+            let halves = reach(server, self.config.frame_bytes_max).await;
             let (reader, writer) = halves.map_err(|e| unreachable(e.to_string()))?;
             let opened = Connected::open(server.to_string(), reader, writer, &self.config.name);
             opened.await.map_err(|refusal| match refusal.code {
@@ -86,6 +87,31 @@ impl Dialer {
             let seconds = timeout.as_secs_f32();
             Err(unreachable(format!("no answer within {seconds} s")))
         })
+    }
+}
+
+/// A connection on which nothing was said yet.
+async fn reach(server: &ServerUrl, frame_bytes_max: usize) -> io::Result<(Reader, Writer)> {
+    match server {
+        ServerUrl::Tls { .. } => Err(io::ErrorKind::Unsupported.into()),
+        ServerUrl::Tcp { .. } => {
+            let stream = TcpStream::connect(server.authority()).await?;
+            over_tcp(stream, frame_bytes_max)
+        }
+        ServerUrl::Unix { path } => Ok(over_unix(connect_unix(path).await?, frame_bytes_max)),
+    }
+}
+
+/// Waits while as many connections wait to be accepted as may: over Unix sockets the system says so
+/// at once.
+async fn connect_unix(path: &Path) -> io::Result<UnixStream> {
+    loop {
+        match UnixStream::connect(path).await {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                tokio::time::sleep(CONNECT_AGAIN).await;
+            }
+            connected => return connected,
+        }
     }
 }
 

@@ -1,10 +1,12 @@
 //! The files a store lives in, behind one small trait, so that a simulated disk can take the real
 //! one's place and drop, tear or refuse what it likes.
 //!
-//! Called by the store; [`small`] reads what people write beside it. Invariant: no other module of this crate touches the file system.
+//! Called by the store; [`small`] reads what people write beside it, [`socket`] names sockets.
+//! Invariant: no other module of this crate touches the file system.
 
 mod real;
 mod small;
+pub(crate) mod socket;
 
 use std::fmt::Debug;
 use std::io;

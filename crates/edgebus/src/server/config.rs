@@ -14,6 +14,8 @@ pub struct ServerConfig {
     pub listen: Vec<ServerUrl>,
     /// Whether plain TCP may be reached from other machines.
     pub insecure: bool,
+    /// The permissions that Unix sockets get.
+    pub unix_mode: u32,
     /// What clients may take of it.
     pub limits: Limits,
     /// How long a client that waits for answers may hear nothing before it is given a sign of life:
@@ -26,6 +28,7 @@ impl Default for ServerConfig {
         Self {
             listen: vec![ServerUrl::default()],
             insecure: false,
+            unix_mode: 0o660,
             limits: Limits::default(),
             sign_of_life: Duration::from_secs(2),
         }

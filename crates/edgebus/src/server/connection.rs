@@ -9,9 +9,11 @@ use edgebus_core::{Code, Record, Refusal};
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::clients::Figures;
+use super::places::{self, Full, Seat};
 use super::reply::{self, Reply};
 use super::streams::{EndedStreams, Left, Streams};
 use super::{GOODBYE_TIMEOUT, Guest, Peer, Shared, say_goodbye};
+use crate::access::Identity;
 use crate::bus::Lane;
 use crate::transport::{Reader, TransportError, Writer};
 
@@ -27,12 +29,13 @@ pub(super) async fn run(
     mut reader: Reader,
     writer: Writer,
     guest: Guest,
+    seat: &mut Seat,
 ) -> Result<(), Refusal> {
     let peer = guest.peer;
     let listed = shared.clients.list(&peer.to_string());
     let figures = listed.figures.clone();
     let place = match peer {
-        Peer::Remote(_) => Place::Connection(figures.id()),
+        Peer::Remote(_) | Peer::Unix { .. } => Place::Connection(figures.id()),
         // It dies with the server.
         Peer::SameProcess => Place::Process,
     };
@@ -55,6 +58,8 @@ pub(super) async fn run(
             shared.config.limits.lane,
         ),
         shared: &shared,
+        identity: guest.identity,
+        seat,
         figures,
         streams,
         replies,
@@ -72,9 +77,12 @@ pub(super) async fn run(
     // Workers of this process that are gone were dropped, which is as good as a word. Others may
     // come back for their leases, also after a restart of the server.
     conversation.streams.leave(match peer {
-        Peer::Remote(_) => Left::Lost,
+        Peer::Remote(_) | Peer::Unix { .. } => Left::Lost,
         Peer::SameProcess => Left::Closed,
     });
+    if ended.is_err() && conversation.session.client().is_none() {
+        shared.counters.fail_handshake();
+    }
     drop(conversation);
     // What was accepted is answered before the connection closes. The reason comes last, as a
     // client that reads it reads no further.
@@ -101,6 +109,8 @@ enum Came {
 /// What is known of a connection while its client speaks.
 struct Conversation<'a> {
     shared: &'a Shared,
+    identity: Identity,
+    seat: &'a mut Seat,
     session: ServerSession,
     lane: Lane,
     figures: Arc<Figures>,
@@ -117,7 +127,8 @@ impl Conversation<'_> {
         mut ended_streams: EndedStreams,
     ) -> Result<(), Refusal> {
         let mut stopping = self.shared.stopping.subscribe();
-        let handshake = tokio::time::sleep(self.shared.config.limits.handshake_timeout);
+        let handshake = self.seat.since() + self.shared.config.limits.handshake_timeout;
+        let handshake = tokio::time::sleep_until(handshake.into());
         tokio::pin!(handshake);
         let mut frames = Vec::new();
         loop {
@@ -126,6 +137,7 @@ impl Conversation<'_> {
                 () = &mut handshake, if self.session.client().is_none() => {
                     return Err(timeout(self.shared));
                 }
+                () = self.seat.pushed_out() => return Err(places::pushed_out()),
                 // An error would mean that the server is gone, which is the same.
                 _ = stopping.wait_for(|stopping| *stopping) => return Err(stopped()),
                 Some((stream, why)) = ended_streams.recv() => Came::EndOfStream(stream, why),
@@ -188,7 +200,7 @@ impl Conversation<'_> {
                 // What came before a frame that ends the connection counts.
                 step => {
                     self.submit(std::mem::take(&mut sends)).await;
-                    self.take(step?).await;
+                    self.take(step?).await?;
                 }
             }
         }
@@ -196,9 +208,13 @@ impl Conversation<'_> {
         Ok(())
     }
 
-    async fn take(&mut self, step: Step) {
+    async fn take(&mut self, step: Step) -> Result<(), Refusal> {
         match step {
             Step::Opened(frame) => {
+                if let Err(refusal) = self.seat.settle(&self.identity) {
+                    self.shared.counters.full(Full::Identity);
+                    return Err(refusal);
+                }
                 self.figures
                     .set_name(self.session.client().unwrap_or_default());
                 self.reply(Reply::Frames(vec![frame])).await
@@ -232,6 +248,7 @@ impl Conversation<'_> {
             }
             _ => {}
         }
+        Ok(())
     }
 
     async fn end_stream(&mut self, stream: u64, refusal: Option<Refusal>) {

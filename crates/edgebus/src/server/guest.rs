@@ -5,20 +5,37 @@ use std::net::SocketAddr;
 
 use edgebus_core::Scope;
 
+use super::places::Origin;
 use crate::access::Identity;
 
 /// Where a connection comes from.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Peer {
     Remote(SocketAddr),
+    /// A process of this machine, of the user with this number.
+    Unix {
+        uid: u32,
+    },
     /// Dies with this process, and its workers with it.
     SameProcess,
+}
+
+impl Peer {
+    /// Where its connections are counted.
+    pub(super) fn origin(&self) -> Origin {
+        match self {
+            Self::Remote(address) => Origin::of(*address),
+            Self::Unix { uid } => Origin::User(*uid),
+            Self::SameProcess => Origin::SameProcess,
+        }
+    }
 }
 
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Remote(address) => address.fmt(f),
+            Self::Unix { uid } => write!(f, "{}{uid}", Identity::UNIX_PREFIX),
             Self::SameProcess => f.write_str("memory"),
         }
     }

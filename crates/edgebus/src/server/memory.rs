@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use edgebus_core::{Code, Refusal};
 
-use super::{BESIDE_PAYLOAD_BYTES, Guest, Limits, Peer, ServerConfig, ServerHandle, Shared, serve};
+use super::{
+    BESIDE_PAYLOAD_BYTES, Guest, Limits, Origin, Peer, ServerConfig, ServerHandle, Shared, serve,
+};
 use crate::access::Identity;
 use crate::bus::MessageBus;
 use crate::client::{Client, ClientConfig, ConnectError};
@@ -21,12 +23,7 @@ impl ServerHandle {
         if *self.shared.stopping.borrow() {
             return Err(stopping());
         }
-        let Some(place) = self.shared.take_place() else {
-            let full = "the server has as many connections as it takes: try again";
-            let refusal = Refusal::new(Code::TooManyConnections, full).retry_after_ms(1000);
-            return Err(ConnectError::Refused(refusal));
-        };
-        connect(self.shared.clone(), config, place).await
+        connect(self.shared.clone(), config).await
     }
 }
 
@@ -47,21 +44,20 @@ impl MessageBus {
             },
             ..ServerConfig::default()
         };
-        connect(Shared::new(self.clone(), config_of_server), config, ()).await
+        connect(Shared::new(self.clone(), config_of_server), config).await
     }
 }
 
-/// Connects; what is held is let go when the connection has ended.
-async fn connect(
-    shared: Arc<Shared>,
-    config: ClientConfig,
-    held: impl Send + 'static,
-) -> Result<Client, ConnectError> {
+async fn connect(shared: Arc<Shared>, config: ClientConfig) -> Result<Client, ConnectError> {
+    let seat = shared.places.take(Origin::SameProcess);
+    let seat = seat.map_err(|(full, refusal)| {
+        shared.counters.turn_away(full);
+        ConnectError::Refused(refusal)
+    })?;
     let (server, client) = pair();
     tokio::spawn(async move {
         let guest = Guest::new(Peer::SameProcess, Identity::same_process());
-        serve(&shared, server.0, server.1, guest).await;
-        drop(held);
+        serve(&shared, server.0, server.1, guest, seat).await;
     });
     Client::over(client.0, client.1, config).await
 }

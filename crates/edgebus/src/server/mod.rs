@@ -1,11 +1,12 @@
 //! The server: listens, and carries each connection's frames to the bus and back.
 //!
-//! In reading order: [`config`] how it is set up; [`Server`] accepts; [`guest`] who came, [`guard`] who may;
-//! [`connection`] reads one client's frames and acts on
-//! them; [`streams`] carries messages and notifications to it; [`reply`] writes what comes back;
+//! In reading order: [`config`] how it is set up; [`Server`] runs it; [`listening`] where clients
+//! come in; [`guest`] who came, [`guard`] who may; [`connection`] reads one client's frames and acts
+//! on them; [`streams`] carries messages and notifications to it; [`reply`] writes what comes back;
 //! [`answers`] keeps replies that are waited for; [`queries`] and [`operators`] answer questions;
-//! [`clients`] knows who is connected; [`memory`] connects clients of the same process;
-//! [`descriptors`] sees to it that connections leave the store its files.
+//! [`clients`] knows who is connected, [`places`] how many may be; [`memory`] connects clients of
+//! the same process; [`descriptors`] sees to it that connections leave the store its files;
+//! [`counters`] and [`log_budget`] tell operators what was refused.
 //!
 //! Invariants: a connection has one lane of its own, so its backlog is nobody else's latency; a
 //! client that says nothing within the handshake time is cut; what was accepted is answered, also
@@ -16,36 +17,41 @@ mod answers;
 mod clients;
 mod config;
 mod connection;
+mod counters;
 mod descriptors;
 mod guard;
 mod guest;
+mod listening;
+mod log_budget;
 mod memory;
 mod operators;
+mod places;
 mod queries;
 mod reply;
 mod streams;
 #[cfg(test)]
 mod tests;
 
-use std::net::SocketAddr;
+use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use edgebus_core::Refusal;
 use edgebus_core::query::Stats;
 use edgebus_core::session::ServerLimits;
 use edgebus_core::wire::{Frame, TAG_CONNECTION};
-use edgebus_core::{Code, Refusal};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-use crate::access::Identity;
 use crate::bus::MessageBus;
-use crate::transport::{Reader, ServerUrl, Writer, over_tcp};
+use crate::transport::{Reader, ServerUrl, Writer};
 use config::BESIDE_PAYLOAD_BYTES;
 pub use config::{Limits, ServeError, ServerConfig};
+use counters::Counters;
 use guest::{Guest, Peer};
+use listening::Listeners;
+use log_budget::LogBudget;
+use places::{Origin, Places, Seat};
 
 /// Clients that may be told at the same time that there is no place for them.
 const TURNED_AWAY_MAX: usize = 64;
@@ -56,7 +62,7 @@ const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Server {
     shared: Arc<Shared>,
-    listeners: Vec<TcpListener>,
+    listeners: Listeners,
 }
 
 /// What all connections share.
@@ -65,19 +71,13 @@ pub(crate) struct Shared {
     pub(crate) bus: MessageBus,
     pub(crate) config: ServerConfig,
     pub(crate) counters: Counters,
+    /// For lines about what was refused.
+    log: LogBudget,
+    places: Arc<Places>,
     clients: clients::Clients,
     turned_away: Semaphore,
     stopping: watch::Sender<bool>,
     started: Instant,
-}
-
-#[derive(Debug, Default)]
-pub(crate) struct Counters {
-    open: AtomicU64,
-    accepted: AtomicU64,
-    cut: AtomicU64,
-    /// Requests that were refused before the bus saw them.
-    refused: AtomicU64,
 }
 
 impl Server {
@@ -87,17 +87,7 @@ impl Server {
     /// # Errors
     /// [`ServeError`]; nothing is left listening.
     pub async fn bind(bus: MessageBus, mut config: ServerConfig) -> Result<Self, ServeError> {
-        let mut listeners = Vec::new();
-        for url in &config.listen {
-            if !url.is_loopback() && !config.insecure {
-                return Err(ServeError::Insecure(url.clone()));
-            }
-            let bound = TcpListener::bind(url.authority()).await;
-            listeners.push(bound.map_err(|source| ServeError::Listen {
-                url: url.clone(),
-                source,
-            })?);
-        }
+        let listeners = Listeners::bind(&config).await?;
         config.limits.connections_max = descriptors::make_room_for(config.limits.connections_max);
         Ok(Self {
             shared: Shared::new(bus, config),
@@ -107,8 +97,7 @@ impl Server {
 
     /// The addresses that are listened on.
     pub fn urls(&self) -> Vec<ServerUrl> {
-        let address = |listener: &TcpListener| listener.local_addr().ok().map(ServerUrl::of);
-        self.listeners.iter().filter_map(address).collect()
+        self.listeners.urls()
     }
 
     /// Figures and handle for other services of the same process.
@@ -123,74 +112,32 @@ impl Server {
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let mut connections = JoinSet::new();
         let mut acceptors = JoinSet::new();
-        let (accepted, mut streams) = tokio::sync::mpsc::channel(16);
-        for listener in self.listeners {
-            acceptors.spawn(accept(listener, accepted.clone()));
-        }
-        drop(accepted);
+        let mut arrivals = self.listeners.accept(&mut acceptors);
         tokio::pin!(stop);
+        let mut settle_log = tokio::time::interval(Duration::from_secs(1));
         loop {
             tokio::select! {
                 () = &mut stop => break,
-                Some((stream, peer)) = streams.recv() => {
-                    connections.spawn(welcome(self.shared.clone(), stream, peer));
+                Some(arrived) = arrivals.recv() => {
+                    connections.spawn(listening::welcome(self.shared.clone(), arrived));
                 }
+                _ = settle_log.tick() => self.shared.log.settle(),
                 Some(_) = connections.join_next() => {}
             }
         }
         acceptors.shutdown().await;
+        drop(arrivals);
         self.shared.stopping.send_replace(true);
         while connections.join_next().await.is_some() {}
     }
 }
 
-/// Accepts for as long as the process lives. Errors of single connections pass; running out of
-/// descriptors is waited out.
-async fn accept(
-    listener: TcpListener,
-    accepted: tokio::sync::mpsc::Sender<(TcpStream, SocketAddr)>,
-) {
-    loop {
-        match listener.accept().await {
-            Ok(stream) => {
-                if accepted.send(stream).await.is_err() {
-                    return;
-                }
-            }
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
-    }
-}
-
-async fn welcome(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr) {
-    let Ok((mut reader, writer)) = over_tcp(stream, shared.config.limits.frame_bytes_max) else {
-        return;
-    };
-    shared.counters.accepted.fetch_add(1, Ordering::Relaxed);
-    let Some(_place) = shared.take_place() else {
-        shared.counters.cut.fetch_add(1, Ordering::Relaxed);
-        // Beyond that many they find out by themselves: telling them takes room as well.
-        if let Ok(_turn) = shared.turned_away.try_acquire() {
-            let max = shared.config.limits.connections_max;
-            let message =
-                format!("the server has {max} connections, as many as it takes: try again");
-            let refusal = Refusal::new(Code::TooManyConnections, message).retry_after_ms(1000);
-            say_goodbye(&mut reader, writer, refusal).await;
-        }
-        return;
-    };
-    let guest = Guest::new(Peer::Remote(peer), Identity::anonymous());
-    serve(&shared, reader, writer, guest).await;
-}
-
-async fn serve(shared: &Arc<Shared>, reader: Reader, writer: Writer, guest: Guest) {
+async fn serve(shared: &Arc<Shared>, reader: Reader, writer: Writer, guest: Guest, mut seat: Seat) {
     let peer = guest.peer;
-    if let Err(refusal) = connection::run(shared.clone(), reader, writer, guest).await {
-        shared.counters.cut.fetch_add(1, Ordering::Relaxed);
-        tracing::info!(%peer, code = %refusal.code, "connection ended: {}", refusal.message);
+    let served = connection::run(shared.clone(), reader, writer, guest, &mut seat);
+    if let Err(refusal) = served.await {
+        shared.counters.cut(&refusal);
+        shared.log_refused(&peer, &refusal);
     }
 }
 
@@ -211,15 +158,6 @@ async fn say_goodbye(reader: &mut Reader, mut writer: Writer, refusal: Refusal) 
     let _ = tokio::time::timeout(GOODBYE_TIMEOUT, said).await;
 }
 
-/// A place among the connections; free again when the connection ends, however it does.
-struct Place(Arc<Shared>);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.counters.open.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 impl Shared {
     fn new(bus: MessageBus, mut config: ServerConfig) -> Arc<Self> {
         config.limits.frame_bytes_max = config
@@ -228,8 +166,10 @@ impl Shared {
             .max(ServerConfig::FRAME_BYTES_MIN);
         Arc::new(Self {
             bus,
-            config,
             counters: Counters::default(),
+            log: LogBudget::default(),
+            places: Arc::new(Places::new(&config.limits)),
+            config,
             clients: clients::Clients::default(),
             turned_away: Semaphore::new(TURNED_AWAY_MAX),
             stopping: watch::Sender::new(false),
@@ -237,13 +177,11 @@ impl Shared {
         })
     }
 
-    fn take_place(self: &Arc<Self>) -> Option<Place> {
-        let max = self.config.limits.connections_max as u64;
-        let one_more = |open| (open < max).then_some(open + 1);
-        let open = &self.counters.open;
-        open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more)
-            .is_ok()
-            .then(|| Place(self.clone()))
+    /// One line about a connection that was refused or cut, as long as there is room for it.
+    fn log_refused(&self, peer: &dyn fmt::Display, refusal: &Refusal) {
+        let Refusal { code, message, .. } = refusal;
+        self.log
+            .line(|| tracing::info!(%peer, %code, "connection ended: {message}"));
     }
 
     fn limits(&self) -> ServerLimits {
@@ -259,23 +197,15 @@ impl Shared {
         }
     }
 
-    fn count_refused(&self, requests: usize) {
-        let refused = &self.counters.refused;
-        refused.fetch_add(requests as u64, Ordering::Relaxed);
-    }
-
     pub(crate) fn stats(&self) -> Stats {
-        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let of_bus = self.bus.stats();
-        Stats {
-            refused: of_bus.refused + get(&self.counters.refused),
+        let (connections, connections_new) = self.places.figures();
+        self.counters.add_to(Stats {
             uptime_ms: self.started.elapsed().as_millis() as u64,
-            connections: get(&self.counters.open),
-            connections_accepted: get(&self.counters.accepted),
-            connections_cut: get(&self.counters.cut),
+            connections,
+            connections_new,
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            ..of_bus
-        }
+            ..self.bus.stats()
+        })
     }
 }
 

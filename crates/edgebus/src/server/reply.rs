@@ -149,6 +149,7 @@ pub(super) async fn write_all(
             continue;
         }
         silent = false;
+        shared.counters.say(&frames);
         if !write(&shared, &mut writer, frames, &mut answers).await {
             return None;
         }
@@ -213,7 +214,7 @@ impl Unanswered {
         match reply {
             Reply::Frames(frames) => return frames,
             Reply::Refused(refused) => {
-                self.shared.count_refused(refused.len());
+                self.shared.counters.refuse(refused.len());
                 return frames_for(refused);
             }
             Reply::Settling(settling) => self.settling.push(settling),

@@ -1,12 +1,14 @@
-//! Ways to move frames between two ends: bytes over TCP, or frames handed over in memory.
+//! Ways to move frames between two ends: bytes over TCP, a Unix socket or TLS, or frames handed over
+//! in memory.
 //!
 //! Used by the server and the client alike. A transport knows nothing of what frames mean, of
 //! stores or of buses.
 //!
-//! In reading order: [`url`] where a server is; [`mod@stream`] frames over bytes; [`keepalive`]
-//! how a connection to nobody is found out; [`memory`] frames without bytes; [`Reader`] and
+//! In reading order: [`url`] where a server is; [`halves`] bytes, whatever they go over;
+//! [`mod@stream`] frames over bytes; [`keepalive`] how a connection to nobody is found out; [`memory`] frames without bytes; [`Reader`] and
 //! [`Writer`] either of them.
 
+mod halves;
 mod keepalive;
 mod memory;
 mod stream;
@@ -20,13 +22,13 @@ use bytes::BytesMut;
 use edgebus_core::wire::{Frame, encode};
 use edgebus_core::{Code, Refusal};
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
-use tokio::net::tcp::OwnedWriteHalf;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::mpsc;
 
 pub use memory::pair;
 pub use url::ServerUrl;
 
+use halves::{ReadHalf, WriteHalf};
 use stream::StreamReader;
 
 /// Why no further frame comes.
@@ -67,7 +69,7 @@ pub struct Writer(Sending);
 #[derive(Debug)]
 enum Sending {
     Stream {
-        half: OwnedWriteHalf,
+        half: WriteHalf,
         buffer: BytesMut,
         crawled: Arc<AtomicU64>,
     },
@@ -82,13 +84,25 @@ pub fn over_tcp(stream: TcpStream, frame_bytes_max: usize) -> io::Result<(Reader
     stream.set_nodelay(true)?;
     keepalive::watch(&stream)?;
     let (read, write) = stream.into_split();
+    let (read, write) = (ReadHalf::Tcp(read), WriteHalf::Tcp(write));
+    Ok(over(read, write, frame_bytes_max))
+}
+
+/// Both halves of a connection over a Unix socket. Frames over the limit, in bytes, are refused.
+pub fn over_unix(stream: UnixStream, frame_bytes_max: usize) -> (Reader, Writer) {
+    let (read, write) = stream.into_split();
+    let (read, write) = (ReadHalf::Unix(read), WriteHalf::Unix(write));
+    over(read, write, frame_bytes_max)
+}
+
+fn over(read: ReadHalf, write: WriteHalf, frame_bytes_max: usize) -> (Reader, Writer) {
     let reader = Reader(Receiving::Stream(StreamReader::new(read, frame_bytes_max)));
     let writer = Writer(Sending::Stream {
         half: write,
         buffer: BytesMut::new(),
         crawled: Arc::default(),
     });
-    Ok((reader, writer))
+    (reader, writer)
 }
 
 impl Reader {
@@ -189,7 +203,7 @@ impl Writer {
 }
 
 async fn write_counting(
-    half: &mut OwnedWriteHalf,
+    half: &mut WriteHalf,
     mut bytes: &[u8],
     crawled: &AtomicU64,
 ) -> io::Result<()> {

@@ -5,9 +5,9 @@ use std::io;
 use bytes::BytesMut;
 use edgebus_core::wire::{Decoder, Frame};
 use tokio::io::AsyncReadExt;
-use tokio::net::tcp::OwnedReadHalf;
 
 use super::TransportError;
+use super::halves::ReadHalf;
 
 /// Memory for bytes that have come: little for a connection that is idle, more while it is busy.
 const ROOM_MIN: usize = 4 * 1024;
@@ -16,7 +16,7 @@ const ROOM_MAX: usize = 256 * 1024;
 /// Reads bytes and cuts frames off them, without copying payloads.
 #[derive(Debug)]
 pub(super) struct StreamReader {
-    half: OwnedReadHalf,
+    half: ReadHalf,
     frame_bytes_max: usize,
     decoder: Decoder,
     buffer: BytesMut,
@@ -26,7 +26,7 @@ pub(super) struct StreamReader {
 }
 
 impl StreamReader {
-    pub(super) fn new(half: OwnedReadHalf, frame_bytes_max: usize) -> Self {
+    pub(super) fn new(half: ReadHalf, frame_bytes_max: usize) -> Self {
         Self {
             half,
             frame_bytes_max,

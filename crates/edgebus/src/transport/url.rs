@@ -2,16 +2,19 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use edgebus_core::{Code, Refusal};
 
-/// The address of a server: `tcp://HOST:PORT`.
+/// The address of a server: `tcp://HOST:PORT`, `tls://HOST:PORT` or `unix:///PATH`.
 ///
 /// ```
 /// use edgebus::ServerUrl;
 /// let url: ServerUrl = "tcp://127.0.0.1:7411".parse()?;
 /// assert!(url.is_loopback());
+/// let url: ServerUrl = "tls://bus.shop.example".parse()?;
+/// assert!(url.is_encrypted());
 /// # Ok::<(), edgebus::Refusal>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -24,27 +27,46 @@ pub enum ServerUrl {
         /// Port; 0 to listen on a free one.
         port: u16,
     },
+    /// TLS over TCP.
+    Tls {
+        /// Name or address, which the server's certificate is for; an IPv6 address in brackets.
+        host: String,
+        /// Port; 0 to listen on a free one.
+        port: u16,
+    },
+    /// A Unix socket, for clients on the same machine.
+    Unix {
+        /// Where it is; absolute.
+        path: PathBuf,
+    },
 }
 
 impl ServerUrl {
-    /// The port used when a URL names none.
+    /// The port used when a `tcp://` URL names none.
     pub const TCP_PORT: u16 = 7411;
+    /// The port used when a `tls://` URL names none.
+    pub const TLS_PORT: u16 = 7412;
 
-    /// `host:port`, as sockets want it.
+    /// `host:port`, as sockets want it, or the path of a Unix socket.
     pub fn authority(&self) -> String {
         match self {
-            Self::Tcp { host, port } => format!("{host}:{port}"),
+            Self::Tcp { host, port } | Self::Tls { host, port } => format!("{host}:{port}"),
+            Self::Unix { path } => path.display().to_string(),
         }
     }
 
-    /// The URL of a socket that is bound.
+    /// The URL of a socket that is bound, for plain TCP.
     pub fn of(address: SocketAddr) -> Self {
-        let host = match address.ip() {
-            IpAddr::V4(ip) => ip.to_string(),
-            IpAddr::V6(ip) => format!("[{ip}]"),
-        };
         Self::Tcp {
-            host,
+            host: host(address.ip()),
+            port: address.port(),
+        }
+    }
+
+    /// The URL of a socket that is bound, for TLS.
+    pub fn of_tls(address: SocketAddr) -> Self {
+        Self::Tls {
+            host: host(address.ip()),
             port: address.port(),
         }
     }
@@ -52,15 +74,31 @@ impl ServerUrl {
     /// Whether only this machine can reach it.
     pub fn is_loopback(&self) -> bool {
         match self {
-            Self::Tcp { host, .. } => {
-                let ip = host
-                    .trim_start_matches('[')
-                    .trim_end_matches(']')
-                    .parse::<IpAddr>();
+            Self::Tcp { host, .. } | Self::Tls { host, .. } => {
+                let ip = without_brackets(host).parse::<IpAddr>();
                 ip.map_or(host == "localhost", |ip| ip.is_loopback())
             }
+            Self::Unix { .. } => true,
         }
     }
+
+    /// Whether what goes there is encrypted.
+    pub fn is_encrypted(&self) -> bool {
+        matches!(self, Self::Tls { .. })
+    }
+}
+
+fn host(ip: IpAddr) -> String {
+    match ip {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
+    }
+}
+
+/// A host as it stands in a certificate.
+pub(crate) fn without_brackets(host: &str) -> &str {
+    let inner = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
+    inner.unwrap_or(host)
 }
 
 impl Default for ServerUrl {
@@ -77,44 +115,64 @@ impl FromStr for ServerUrl {
 
     fn from_str(text: &str) -> Result<Self, Refusal> {
         let bad = |what: &str| {
-            Refusal::new(
-                Code::BadConfig,
-                format!("URL {text:?} {what}: write tcp://HOST:PORT"),
-            )
+            let forms = "write tcp://HOST:PORT, tls://HOST:PORT or unix:///PATH";
+            Refusal::new(Code::BadConfig, format!("URL {text:?} {what}: {forms}"))
         };
         let Some((scheme, rest)) = text.split_once("://") else {
             return Err(bad("has no scheme"));
         };
-        if scheme != "tcp" {
-            return Err(bad("has a scheme this version does not speak"));
-        }
-        let rest = rest.trim_end_matches('/');
-        let colon = match rest.rfind(']') {
-            Some(bracket) => rest[bracket..].find(':').map(|colon| bracket + colon),
-            None => rest.rfind(':'),
-        };
-        let (host, port) = match colon {
-            Some(colon) => {
-                let port = rest[colon + 1..]
-                    .parse()
-                    .map_err(|_| bad("has a port that is no port"))?;
-                (&rest[..colon], port)
+        match scheme {
+            "tcp" => {
+                let (host, port) = split(rest).map_err(bad)?;
+                let port = port.unwrap_or(Self::TCP_PORT);
+                Ok(Self::Tcp { host, port })
             }
-            None => (rest, Self::TCP_PORT),
-        };
-        if host.is_empty() || host.contains(['/', '?', '#', '@', ' ']) {
-            return Err(bad("has no usable host"));
+            "tls" => {
+                let (host, port) = split(rest).map_err(bad)?;
+                let port = port.unwrap_or(Self::TLS_PORT);
+                Ok(Self::Tls { host, port })
+            }
+            "unix" => {
+                if !rest.starts_with('/') || rest.ends_with('/') || rest.contains('\0') {
+                    return Err(bad("has no absolute path of a socket"));
+                }
+                let path = Path::new(rest).to_owned();
+                Ok(Self::Unix { path })
+            }
+            _ => Err(bad("has a scheme this version does not speak")),
         }
-        Ok(Self::Tcp {
-            host: host.to_owned(),
-            port,
-        })
     }
+}
+
+/// Host and, if there is one, port.
+fn split(rest: &str) -> Result<(String, Option<u16>), &'static str> {
+    let rest = rest.trim_end_matches('/');
+    let colon = match rest.rfind(']') {
+        Some(bracket) => rest[bracket..].find(':').map(|colon| bracket + colon),
+        None => rest.rfind(':'),
+    };
+    let (host, port) = match colon {
+        Some(colon) => {
+            let port = rest[colon + 1..].parse();
+            let port = port.map_err(|_| "has a port that is no port")?;
+            (&rest[..colon], Some(port))
+        }
+        None => (rest, None),
+    };
+    if host.is_empty() || host.contains(['/', '?', '#', '@', ' ']) {
+        return Err("has no usable host");
+    }
+    Ok((host.to_owned(), port))
 }
 
 impl fmt::Display for ServerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "tcp://{}", self.authority())
+        let scheme = match self {
+            Self::Tcp { .. } => "tcp",
+            Self::Tls { .. } => "tls",
+            Self::Unix { .. } => "unix",
+        };
+        write!(f, "{scheme}://{}", self.authority())
     }
 }
 
@@ -128,13 +186,16 @@ mod tests {
             "tcp://127.0.0.1:7411",
             "tcp://[::1]:80",
             "tcp://till.local:1",
+            "tls://bus.shop.example:7412",
+            "tls://[::1]:7412",
+            "unix:///run/edgebus.sock",
         ] {
             assert_eq!(text.parse::<ServerUrl>().expect(text).to_string(), text);
         }
-        assert_eq!(
-            "tcp://h".parse::<ServerUrl>().expect("port").authority(),
-            "h:7411"
-        );
+        for (text, authority) in [("tcp://h", "h:7411"), ("tls://h/", "h:7412")] {
+            let url: ServerUrl = text.parse().expect("port");
+            assert_eq!(url.authority(), authority);
+        }
     }
 
     #[test]
@@ -147,6 +208,11 @@ mod tests {
             "tcp://:1",
             "tcp://a:b",
             "tcp://a:99999",
+            "tls://",
+            "tls://a:b",
+            "unix://",
+            "unix://run/edgebus.sock",
+            "unix:///run/",
         ] {
             assert_eq!(
                 text.parse::<ServerUrl>().expect_err(text).code,
@@ -156,16 +222,18 @@ mod tests {
     }
 
     #[test]
-    fn only_loopback_is_loopback() {
+    fn only_loopback_is_loopback_and_only_tls_is_encrypted() {
         for (text, yes) in [
-            ("127.0.0.1", true),
-            ("[::1]", true),
-            ("localhost", true),
-            ("0.0.0.0", false),
-            ("10.0.0.1", false),
+            ("tcp://127.0.0.1:1", true),
+            ("tcp://[::1]:1", true),
+            ("tls://localhost:1", true),
+            ("unix:///run/edgebus.sock", true),
+            ("tcp://0.0.0.0:1", false),
+            ("tls://10.0.0.1:1", false),
         ] {
-            let url: ServerUrl = format!("tcp://{text}:1").parse().expect("url");
+            let url: ServerUrl = text.parse().expect("url");
             assert_eq!(url.is_loopback(), yes, "{text}");
+            assert_eq!(url.is_encrypted(), text.starts_with("tls"), "{text}");
         }
     }
 }

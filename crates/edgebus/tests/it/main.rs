@@ -21,3 +21,5 @@ mod spool;
 mod store;
 
 mod tcp;
+
+mod tls;

@@ -43,6 +43,50 @@ async fn connection_over_the_limit_is_told_so_and_takes_no_place() {
     new(third.send_message(message(1)).await);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn address_with_as_many_connections_as_it_may_have_is_told_so() {
+    let limits = |config: &mut edgebus::ServerConfig| {
+        config.limits.connections_per_address_max = 2;
+    };
+    let server = TestServer::start_with(limits).await;
+    let first = server.connect(ClientConfig::default()).await;
+    let _second = server.connect(ClientConfig::default()).await;
+    let mut third = server.socket().await;
+    let refusal = goodbye(third.frame().await);
+    assert_eq!(refusal.code, Code::TooManyConnections);
+    assert!(refusal.message.contains("127.0.0.1 has 2 connections"));
+    let stats = server.handle.stats();
+    assert_eq!(
+        (
+            stats.connections_refused_address,
+            stats.connections_refused_total
+        ),
+        (1, 0)
+    );
+    drop(first);
+    eventually(|| server.handle.stats().connections == 1).await;
+    server.connect(ClientConfig::default()).await;
+}
+
+/// They wait for as long as a Hello may take, which would keep everyone else out for as long.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn crowd_that_says_nothing_keeps_no_client_out() {
+    const CROWD: usize = 280;
+    let server = TestServer::start().await;
+    let mut crowd = Vec::new();
+    for _ in 0..CROWD {
+        crowd.push(server.socket().await);
+    }
+    let client = server.connect(ClientConfig::default()).await;
+    new(client.send_message(message(1)).await);
+    let refusal = goodbye(crowd[0].frame().await);
+    assert_eq!(refusal.code, Code::TooManyConnections);
+    assert!(refusal.retry_after_ms.is_some());
+    let stats = server.handle.stats();
+    assert!(stats.connections_new <= 256);
+    assert!(stats.handshakes_failed >= 24, "{stats:?}");
+}
+
 /// Answers are looked up a few at a time, so that a client which asks and does not read makes the
 /// server hold a few pages, not thousands.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,0 +1,23 @@
+//! Who may do what: rules that grant verbs on topics to identities, and the scopes in which
+//! identities name their requests.
+//!
+//! In reading order: [`verb`] what may be granted; [`identity_pattern`] to whom; [`rights`] the rules
+//! as they are written; [`grants`] what they come to for one identity, made once for a connection
+//! and asked for each message.
+//!
+//! Invariant: what no rule grants is not granted. Nothing here reads a file or knows a connection.
+
+mod grants;
+mod identity_pattern;
+mod rights;
+#[cfg(test)]
+mod tests;
+mod verb;
+
+pub use grants::Grants;
+pub use identity_pattern::IdentityPattern;
+pub use rights::{Rights, Rule};
+pub use verb::Verb;
+
+/// The name of those who proved nothing.
+pub const ANONYMOUS: &str = "anonymous";

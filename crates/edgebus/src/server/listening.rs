@@ -1,0 +1,203 @@
+//! Where clients come in: listeners, and what makes a connection of whoever knocks.
+//!
+//! Invariants: a server listens on all it was told to, or on nothing. One client that is slow to
+//! come in holds up no other.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::config::{ServeError, ServerConfig};
+use super::guest::{Guest, Peer};
+use super::{Shared, say_goodbye, serve};
+use crate::access::Identity;
+use crate::files::socket::{self, SocketName};
+use crate::transport::{Reader, ServerUrl, Writer, over_tcp, over_unix};
+
+/// Clients of a Unix socket that may wait to be accepted.
+const BACKLOG: i32 = 1024;
+/// Connections that were accepted and wait for a task.
+const ACCEPTED: usize = 16;
+/// How long to wait when none can be accepted: for descriptors, say.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+
+/// All that a server listens on.
+#[derive(Debug)]
+pub(super) struct Listeners(Vec<Listener>);
+
+#[derive(Debug)]
+enum Listener {
+    Tcp(TcpListener),
+    Unix {
+        listener: UnixListener,
+        url: ServerUrl,
+        /// Removed with the listener.
+        _name: SocketName,
+    },
+}
+
+/// Somebody who knocked.
+pub(super) struct Arrived {
+    socket: Socket,
+    peer: Peer,
+}
+
+enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Listeners {
+    /// Listens on every address.
+    ///
+    /// # Errors
+    /// [`ServeError`]; nothing is left listening.
+    pub(super) async fn bind(config: &ServerConfig) -> Result<Self, ServeError> {
+        let mut listeners = Vec::new();
+        for url in &config.listen {
+            let plain = !url.is_loopback() && !url.is_encrypted();
+            if plain && !config.insecure {
+                return Err(ServeError::Insecure(url.clone()));
+            }
+        }
+        for url in &config.listen {
+            listeners.push(Listener::bind(url, config).await?);
+        }
+        Ok(Self(listeners))
+    }
+
+    /// The addresses that are listened on.
+    pub(super) fn urls(&self) -> Vec<ServerUrl> {
+        self.0.iter().filter_map(Listener::url).collect()
+    }
+
+    /// Accepts on all of them for as long as the set lives.
+    pub(super) fn accept(self, acceptors: &mut JoinSet<()>) -> mpsc::Receiver<Arrived> {
+        let (accepted, arrivals) = mpsc::channel(ACCEPTED);
+        for listener in self.0 {
+            acceptors.spawn(accept(listener, accepted.clone()));
+        }
+        arrivals
+    }
+}
+
+impl Listener {
+    async fn bind(url: &ServerUrl, config: &ServerConfig) -> Result<Self, ServeError> {
+        let failed = |source| ServeError::Listen {
+            url: url.clone(),
+            source,
+        };
+        match url {
+            ServerUrl::Tls { .. } => Err(failed(std::io::ErrorKind::Unsupported.into())),
+            ServerUrl::Tcp { .. } => {
+                let bound = TcpListener::bind(url.authority()).await;
+                Ok(Self::Tcp(bound.map_err(failed)?))
+            }
+            ServerUrl::Unix { path } => {
+                let bound = socket::listen(path, config.unix_mode, BACKLOG);
+                let (listener, name) = bound.map_err(failed)?;
+                let listener = UnixListener::from_std(listener).map_err(failed)?;
+                Ok(Self::Unix {
+                    listener,
+                    url: url.clone(),
+                    _name: name,
+                })
+            }
+        }
+    }
+
+    fn url(&self) -> Option<ServerUrl> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().ok().map(ServerUrl::of),
+            Self::Unix { url, .. } => Some(url.clone()),
+        }
+    }
+
+    async fn next(&self) -> std::io::Result<Arrived> {
+        let (socket, peer) = match self {
+            Self::Tcp(listener) => {
+                let (stream, address) = listener.accept().await?;
+                (Socket::Tcp(stream), Peer::Remote(address))
+            }
+            Self::Unix { listener, .. } => {
+                let (stream, _) = listener.accept().await?;
+                let uid = stream.peer_cred()?.uid();
+                (Socket::Unix(stream), Peer::Unix { uid })
+            }
+        };
+        Ok(Arrived { socket, peer })
+    }
+}
+
+/// Accepts for as long as the process lives. Errors of single connections pass; running out of
+/// descriptors is waited out.
+async fn accept(listener: Listener, accepted: mpsc::Sender<Arrived>) {
+    loop {
+        match listener.next().await {
+            Ok(arrived) => {
+                if accepted.send(arrived).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_AGAIN).await;
+            }
+        }
+    }
+}
+
+/// Lets somebody in and serves them to the end, or turns them away.
+pub(super) async fn welcome(shared: Arc<Shared>, arrived: Arrived) {
+    shared.counters.accept();
+    let peer = arrived.peer;
+    match shared.places.take(peer.origin()) {
+        Ok(seat) => {
+            if let Some((reader, writer, guest)) = arrived.enter(&shared).await {
+                serve(&shared, reader, writer, guest, seat).await;
+            }
+        }
+        Err((full, refusal)) => {
+            shared.counters.turn_away(full);
+            shared.log_refused(&peer, &refusal);
+            // Beyond that many they find out by themselves: telling them takes room as well.
+            if let Ok(_turn) = shared.turned_away.try_acquire()
+                && let Some((mut reader, writer, _)) = arrived.enter(&shared).await
+            {
+                say_goodbye(&mut reader, writer, refusal).await;
+            }
+        }
+    }
+}
+
+impl Arrived {
+    /// Makes a connection of it and finds out who it is; `None` when it is not let in.
+    async fn enter(self, shared: &Shared) -> Option<(Reader, Writer, Guest)> {
+        let frame_bytes_max = shared.config.limits.frame_bytes_max;
+        let ((reader, writer), identity) = match self.socket {
+            Socket::Tcp(stream) => {
+                let halves = over_tcp(stream, frame_bytes_max).ok()?;
+                (halves, Identity::anonymous())
+            }
+            Socket::Unix(stream) => {
+                let identity = match self.peer {
+                    Peer::Unix { uid } => Identity::unix(uid),
+                    _ => Identity::anonymous(),
+                };
+                (over_unix(stream, frame_bytes_max), identity)
+            }
+        };
+        let guest = Guest::new(self.peer, identity);
+        Some((reader, writer, guest))
+    }
+}
+
+impl fmt::Debug for Arrived {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Arrived({})", self.peer)
+    }
+}
