@@ -8,13 +8,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::FalseyValueParser;
 use clap_complete::Shell;
 use edgebus::{ConsumerName, Refusal, RequestId, ServerUrl, Topic, TopicPattern};
 
 use crate::time::Position;
 use crate::values;
-use crate::{bench, cert, consumer, dlq, publish, reply, request, spool, sub};
+use crate::{bench, cert, config, consumer, dlq, publish, reply, request, spool, sub};
 
 /// What every script needs to know.
 const AFTER_HELP: &str = "\
@@ -22,7 +21,8 @@ Exit status: 0 done, 1 refused, 2 usage, 3 cannot connect, 4 outcome unknown or 
 (ask again with the same id), 74 an I/O error stopped the server's store, 130 interrupted.
 
 Environment: EDGEBUS_SERVER as --server (bench takes the option only), EDGEBUS_INSECURE as
---insecure, EDGEBUS_LOG for the server's log (error, warn, info, debug).";
+--insecure, EDGEBUS_LOG for the server's log (error, warn, info, debug), EDGEBUS_CONFIG as
+--config; each key of a server's configuration has one (edgebus config reference).";
 
 /// A durable message bus for edge servers.
 #[derive(Debug, clap::Parser)]
@@ -75,6 +75,8 @@ pub(crate) enum Command {
     Stats(StatsOptions),
     /// Tell whether the server takes requests
     Health,
+    /// Look at a server's configuration
+    Config(config::command::Options),
     /// Measure how fast requests are stored; with --server, stores them at that server
     Bench(bench::Options),
     /// Certificates: a private CA, and what it signs for servers and clients
@@ -88,17 +90,24 @@ pub(crate) enum Command {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ServeOptions {
-    /// The data folder; made if it is missing
-    #[arg(long, value_name = "DIR", default_value = "./edgebus-data")]
-    pub(crate) data: PathBuf,
-    /// Where to listen; port 0 takes a free one. Can be given more than once
-    #[arg(long, value_name = "URL", default_value = "tcp://127.0.0.1:7411")]
+    /// The configuration file; options win over it (see config reference) [env: EDGEBUS_CONFIG]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Say everything that is wrong with the configuration, and start nothing
+    #[arg(long)]
+    pub(crate) check_config: bool,
+    /// The data folder; made if it is missing [default: ./edgebus-data]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Where to listen; port 0 takes a free one. Can be given more than once [default:
+    /// tcp://127.0.0.1:7411]
+    #[arg(long, value_name = "URL")]
     pub(crate) listen: Vec<ServerUrl>,
     /// Where to answer HTTP (/healthz, /readyz), for example 127.0.0.1:7480
     #[arg(long, value_name = "ADDR")]
     pub(crate) http: Option<SocketAddr>,
-    /// Let other machines connect without encryption
-    #[arg(long, env = "EDGEBUS_INSECURE", value_parser = FalseyValueParser::new())]
+    /// Let other machines connect without encryption [env: EDGEBUS_INSECURE]
+    #[arg(long)]
     pub(crate) insecure: bool,
     #[command(flatten)]
     pub(crate) retention: RetentionOptions,

@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use edgebus::{Code, ConnectError, Refusal, RequestId, SendError, ServeError, StoreError};
 use serde::Serialize;
 
+use crate::config::Problems;
 use crate::output::say;
 
 /// Something was refused, or failed.
@@ -30,8 +31,8 @@ pub(crate) const INTERRUPTED: u8 = 130;
 /// Why a command did not do what it was asked for.
 #[derive(Debug)]
 pub(crate) struct CliError {
-    /// `None` when everything was said already.
-    said: Option<Failure>,
+    /// None when everything was said already; several when they have one cause for the status.
+    said: Vec<Failure>,
     status: u8,
 }
 
@@ -52,8 +53,22 @@ impl CliError {
             request_id: None,
         };
         Self {
-            said: Some(failure),
+            said: vec![failure],
             status,
+        }
+    }
+
+    /// A configuration that cannot be used: everything that is wrong with it.
+    pub(crate) fn config(problems: Problems) -> Self {
+        let failures = problems.lines().into_iter().map(|message| Failure {
+            code: Code::BadConfig.as_str(),
+            message,
+            retry_after_ms: None,
+            request_id: None,
+        });
+        Self {
+            said: failures.collect(),
+            status: USAGE,
         }
     }
 
@@ -78,14 +93,17 @@ impl CliError {
 
     /// Ends with a status; what there was to say was said.
     pub(crate) fn silent(status: u8) -> Self {
-        Self { said: None, status }
+        Self {
+            said: Vec::new(),
+            status,
+        }
     }
 
     /// No failure if it is only that nobody reads stdout any more.
     pub(crate) fn unless_unread(self) -> Result<(), Self> {
-        match self.said {
-            None if self.status == 0 => Ok(()),
-            _ => Err(self),
+        match self.said.is_empty() && self.status == 0 {
+            true => Ok(()),
+            false => Err(self),
         }
     }
 
@@ -98,14 +116,14 @@ impl CliError {
 
     /// Whether it has this code.
     pub(crate) fn is(&self, code: Code) -> bool {
-        let said = self.said.as_ref();
-        said.is_some_and(|failure| failure.code == code.as_str())
+        let mut said = self.said.iter();
+        said.any(|failure| failure.code == code.as_str())
     }
 
     /// Names the request it is about.
     #[must_use]
     pub(crate) fn about(mut self, id: RequestId) -> Self {
-        if let Some(failure) = &mut self.said {
+        for failure in &mut self.said {
             failure.request_id = Some(id);
         }
         self
@@ -113,7 +131,7 @@ impl CliError {
 
     /// Says it on stderr and gives the exit status.
     pub(crate) fn report(&self, json: bool) -> ExitCode {
-        if let Some(failure) = &self.said {
+        for failure in &self.said {
             say!("{}", failure.line(json));
         }
         ExitCode::from(self.status)
@@ -193,7 +211,7 @@ impl From<Refusal> for CliError {
             request_id: None,
         };
         Self {
-            said: Some(failure),
+            said: vec![failure],
             status,
         }
     }

@@ -1,7 +1,7 @@
 //! The `edgebus` binary: the server and the command line.
 //!
 //! In reading order: [`args`] what can be typed; [`error`] how a command fails, and with which
-//! exit status; [`output`] what is printed; [`serve`] and [`http`] the server; [`remote`] the way
+//! exit status; [`output`] what is printed; [`config`], [`serve`] and [`http`] the server; [`remote`] the way
 //! to a server, [`reconnect`] the way back to it, [`spooling`] the way past a spool, and [`source`] also a folder without one; [`send`],
 //! [`request`], [`publish`] what asks and tells; [`reply`], [`sub`] what answers and listens; [`spool`] what waits for a server;
 //! [`log`], [`consumer`], [`dlq`], [`client`], [`stats`] what operators do; [`bench`] measuring; [`cert`] certificates.
@@ -19,6 +19,7 @@ mod table;
 mod time;
 mod values;
 
+mod config;
 mod http;
 mod serve;
 
@@ -102,6 +103,7 @@ fn run(args: Args) -> Result<(), CliError> {
         Command::Client(options) => client::run(&options.command, &global),
         Command::Stats(options) => stats::run(options, &global),
         Command::Health => stats::health(&global),
+        Command::Config(options) => config::command::run(&options, global.json),
         Command::Bench(options) => bench::run(options, global.server, global.json),
         Command::Cert(options) => cert::run(options, &global),
         Command::Completions { shell } => {

@@ -11,16 +11,15 @@ use std::time::Duration;
 
 use edgebus::clock::SystemClock;
 use edgebus::files::RealFiles;
-use edgebus::{
-    BusState, Code, MessageBus, Refusal, RequestStore, Server, ServerConfig, StoreConfig,
-};
+use edgebus::{BusState, Code, MessageBus, Refusal, RequestStore, Server};
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 
-use crate::args::{RetentionOptions, ServeOptions};
+use crate::args::ServeOptions;
+use crate::config::{self, Config, Problems, Settings, Sources, Value, command};
 use crate::error::{CliError, INTERRUPTED, USAGE};
 use crate::http::{self, Health};
 use crate::output;
@@ -31,25 +30,64 @@ const STOP_TIME: Duration = Duration::from_secs(10);
 
 /// `edgebus serve …`.
 pub(crate) fn run(options: ServeOptions, json: bool) -> Result<(), CliError> {
-    start_logging()?;
+    let file = config::file_named(options.config.as_deref());
+    let sources = Sources {
+        variables: std::env::vars_os(),
+        options: chosen(&options),
+    };
+    let config = Config::load(file.as_deref(), sources).map_err(CliError::config)?;
+    if options.check_config {
+        return command::check(&config, json);
+    }
+    let mut problems = Problems::default();
+    problems.extend(config.contradictions());
+    if !problems.is_empty() {
+        problems.extend(config.open_to_others());
+        return Err(CliError::config(problems));
+    }
+    start_logging(&config.settings.log)?;
+    for warning in config.warnings.iter().chain(&config.without_effect()) {
+        tracing::warn!("{warning}");
+    }
     let runtime =
         runtime::for_serving().map_err(|e| CliError::io("start", Path::new("the runtime"), e))?;
-    let served = runtime.block_on(serve(&options, json));
+    let served = runtime.block_on(serve(config.settings, json));
     // A connection that would not end does not keep the process.
     runtime.shutdown_background();
     served
 }
 
-fn start_logging() -> Result<(), CliError> {
-    let filter = match std::env::var("EDGEBUS_LOG") {
-        Ok(filter) => EnvFilter::try_new(&filter).map_err(|error| {
-            let message = format!(
-                "EDGEBUS_LOG={filter:?} is no filter ({error}): write info, or edgebus=debug"
-            );
-            CliError::with_status(Refusal::new(Code::BadConfig, message), USAGE)
-        })?,
-        Err(_) => EnvFilter::new("info"),
-    };
+/// The keys that options set.
+fn chosen(options: &ServeOptions) -> Vec<(&'static str, Value)> {
+    let retention = &options.retention;
+    let listen = options.listen.iter().map(ToString::to_string).collect();
+    let http = options.http.map(|address| address.to_string());
+    [
+        ("data", options.data.clone().map(Value::Path)),
+        (
+            "listen",
+            (!options.listen.is_empty()).then_some(Value::Texts(listen)),
+        ),
+        ("http", http.map(Value::Text)),
+        ("insecure", options.insecure.then_some(Value::Flag(true))),
+        ("store.retention_age", retention.age.map(Value::Duration)),
+        ("store.retention_bytes", retention.bytes.map(Value::Number)),
+        ("store.retention_count", retention.count.map(Value::Number)),
+        (
+            "store.dedupe_horizon",
+            retention.dedupe_horizon.map(Value::Duration),
+        ),
+    ]
+    .into_iter()
+    .filter_map(|(key, value)| Some((key, value?)))
+    .collect()
+}
+
+fn start_logging(filter: &str) -> Result<(), CliError> {
+    let filter = EnvFilter::try_new(filter).map_err(|error| {
+        let message = format!("log = {filter:?} is no filter ({error})");
+        CliError::with_status(Refusal::new(Code::BadConfig, message), USAGE)
+    })?;
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -58,33 +96,35 @@ fn start_logging() -> Result<(), CliError> {
     Ok(())
 }
 
-async fn serve(options: &ServeOptions, json: bool) -> Result<(), CliError> {
+async fn serve(settings: Settings, json: bool) -> Result<(), CliError> {
     // Before anything is opened, so that a signal meanwhile is not the end of it.
     let stopping = watch_signals()?;
-    let http = match options.http {
-        Some(address) => Some(http::bind(address, options.insecure).await?),
+    let http = match settings.http {
+        Some(address) => Some(http::bind(address, settings.server.insecure).await?),
         None => None,
     };
     let files = Arc::new(RealFiles);
     let clock = Arc::new(SystemClock::default());
-    let config = store_config(&options.retention);
-    let store = RequestStore::open_with(&options.data, config, files, clock)?;
+    let Settings {
+        data,
+        store,
+        server,
+        ..
+    } = settings;
+    let store = RequestStore::open_with(&data, store, files, clock)?;
     if let Some(torn) = store.torn_tail() {
         tracing::warn!("{}", output::torn_tail(torn));
     }
     let bus = MessageBus::start(store)?;
-    let mut config = ServerConfig::default();
-    config.listen.clone_from(&options.listen);
-    config.insecure = options.insecure;
-    let server = match Server::bind(bus.clone(), config).await {
+    let server = match Server::bind(bus.clone(), server).await {
         Ok(server) => server,
         Err(error) => {
             bus.shutdown().await;
             return Err(error.into());
         }
     };
-    announce(options, &server, http.as_ref(), json);
-    tracing::info!(data = %options.data.display(), last_seq = bus.stats().last_seq, "running");
+    announce(&data, &server, http.as_ref(), json);
+    tracing::info!(data = %data.display(), last_seq = bus.stats().last_seq, "running");
     if let Some(listener) = http {
         let health = Health {
             bus: bus.state(),
@@ -123,23 +163,6 @@ async fn serve(options: &ServeOptions, json: bool) -> Result<(), CliError> {
             Ok(())
         }
     }
-}
-
-fn store_config(retention: &RetentionOptions) -> StoreConfig {
-    let mut config = StoreConfig::default();
-    if let Some(age) = retention.age {
-        config.retention_age = age;
-    }
-    if let Some(bytes) = retention.bytes {
-        config.retention_bytes = bytes;
-    }
-    if let Some(count) = retention.count {
-        config.retention_count = count;
-    }
-    if let Some(horizon) = retention.dedupe_horizon {
-        config.dedupe_horizon = horizon;
-    }
-    config
 }
 
 /// Becomes true with the first signal; the second ends the process at once.
@@ -191,12 +214,12 @@ struct Ready {
     data: String,
 }
 
-fn announce(options: &ServeOptions, server: &Server, http: Option<&TcpListener>, json: bool) {
+fn announce(data: &Path, server: &Server, http: Option<&TcpListener>, json: bool) {
     let http = http.and_then(|listener| listener.local_addr().ok());
     let ready = Ready {
         listening: server.urls().iter().map(ToString::to_string).collect(),
         http: http.map(|address| format!("http://{address}")),
-        data: options.data.display().to_string(),
+        data: data.display().to_string(),
     };
     let printed = match json {
         true => output::line(&ready),
