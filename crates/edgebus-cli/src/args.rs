@@ -103,7 +103,7 @@ pub(crate) struct ServeOptions {
     /// tcp://127.0.0.1:7411]
     #[arg(long, value_name = "URL")]
     pub(crate) listen: Vec<ServerUrl>,
-    /// Where to answer HTTP (/healthz, /readyz), for example 127.0.0.1:7480
+    /// Where to answer HTTP (/healthz, /readyz, /metrics), for example 127.0.0.1:7480
     #[arg(long, value_name = "ADDR")]
     pub(crate) http: Option<SocketAddr>,
     /// Let other machines connect without encryption [env: EDGEBUS_INSECURE]

@@ -1,19 +1,21 @@
-//! HTTP beside the bus: whether the server is well.
+//! HTTP beside the bus: whether the server is well, and its figures.
 //!
 //! Invariant: what is told here is never ahead of the bus: once its store has stopped, nothing
 //! says "ok".
 
 use std::net::SocketAddr;
 
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use edgebus::{BusState, Code, Refusal, StoreReader};
+use edgebus::{BusState, Code, Refusal, ServerHandle, StoreReader};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::error::{CliError, ErrorBody, ErrorObject, REFUSED, insecure};
+use crate::metrics;
 
 /// Binds the address.
 ///
@@ -38,6 +40,7 @@ pub(crate) struct Health {
     pub(crate) bus: watch::Receiver<BusState>,
     pub(crate) stopping: watch::Receiver<bool>,
     pub(crate) store: StoreReader,
+    pub(crate) server: ServerHandle,
 }
 
 impl Health {
@@ -63,10 +66,17 @@ impl Health {
 
 /// Answers until the runtime ends.
 pub(crate) async fn serve(listener: TcpListener, health: Health) {
-    let (live, ready) = (health.clone(), health);
+    let (live, ready, server) = (health.clone(), health.clone(), health.server);
     let router = Router::new()
         .route("/healthz", get(move || async move { live.live() }))
         .route("/readyz", get(move || async move { ready.ready() }))
+        .route(
+            "/metrics",
+            get(move || async move {
+                let page = metrics::page(&server.stats());
+                ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], page)
+            }),
+        )
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed);
     if let Err(error) = axum::serve(listener, router).await {

@@ -130,6 +130,7 @@ async fn serve(settings: Settings, json: bool) -> Result<(), CliError> {
             bus: bus.state(),
             stopping: stopping.clone(),
             store: bus.reader(),
+            server: server.handle(),
         };
         tokio::spawn(http::serve(listener, health));
     }

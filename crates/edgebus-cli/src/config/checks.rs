@@ -3,7 +3,7 @@
 use edgebus::ServerUrl;
 
 use super::problem::Problem;
-use super::{Config, Place, keys};
+use super::{Config, Place, Settings, keys};
 
 /// Room in a frame, and in a group of the journal, beside the payload.
 const BESIDE_PAYLOAD_BYTES: u64 = 32 * 1024;
@@ -29,7 +29,7 @@ impl Config {
                       insecure = true if that is what you want";
         let listen = settings.server.listen.iter();
         let listen = listen
-            .filter(|url| !url.is_loopback() && is(url, "tcp"))
+            .filter(|url| !url.is_loopback() && !url.is_encrypted())
             .map(|url| self.problem("listen", format!("{url} {remedy}")));
         let http = settings.http.iter();
         let http = http
@@ -56,11 +56,15 @@ impl Config {
     /// Keys that are set and do nothing.
     pub(crate) fn without_effect(&self) -> Vec<String> {
         let listen = &self.settings.server.listen;
-        [("tls", "tls"), ("unix", "unix")]
+        let tls = listen.iter().any(ServerUrl::is_encrypted);
+        let unix = listen
+            .iter()
+            .any(|url| matches!(url, ServerUrl::Unix { .. }));
+        [("tls", tls), ("unix", unix)]
             .into_iter()
-            .filter(|(_, scheme)| !listen.iter().any(|url| is(url, scheme)))
-            .filter_map(|(section, scheme)| {
-                let (name, place) = self.first_set_in(section)?;
+            .filter(|(_, there)| !there)
+            .filter_map(|(scheme, _)| {
+                let (name, place) = self.first_set_in(scheme)?;
                 Some(format!(
                     "{place}: {name} does nothing: no URL in listen begins with {scheme}://"
                 ))
@@ -68,19 +72,21 @@ impl Config {
             .collect()
     }
 
-    /// The first key of a section that is not left at its default, and where it is set.
+    /// The first key of a section that is not as it is by default, and where it is set.
     fn first_set_in(&self, section: &str) -> Option<(&'static str, &Place)> {
-        let mut set = self.origins.iter();
-        set.find(|(name, _)| {
-            name.split_once('.')
+        let (mut set, mut defaults) = (self.settings.clone(), Settings::default());
+        let keys = keys::all().filter(|key| {
+            key.name
+                .split_once('.')
                 .is_some_and(|(start, _)| start == section)
-        })
-        .map(|(name, place)| (*name, place))
+        });
+        let mut changed = keys.filter(|key| key.get(&mut set) != key.get(&mut defaults));
+        changed.find_map(|key| Some((key.name, self.origins.get(key.name)?)))
     }
 
     /// What is described and not there yet is refused, as it must not seem to protect anybody.
     fn check_ready(&self, found: &mut Vec<Problem>) {
-        for section in ["tls", "unix", "access"] {
+        for section in ["tls", "access"] {
             if let Some((name, place)) = self.first_set_in(section) {
                 let place = place.clone();
                 let what = format!("{name}: this version cannot do that; remove [{section}]");
@@ -102,7 +108,7 @@ impl Config {
             )),
             (None, None) => {
                 let listen = self.settings.server.listen.iter();
-                found.extend(listen.filter(|url| is(url, "tls")).map(|url| {
+                found.extend(listen.filter(|url| url.is_encrypted()).map(|url| {
                     let what = format!(
                         "{url} needs tls.certificate and tls.key (`edgebus cert dev` makes both)"
                     );
@@ -165,10 +171,4 @@ impl Config {
     fn place(&self, name: &str) -> Place {
         self.origins.get(name).cloned().unwrap_or(Place::Whole)
     }
-}
-
-fn is(url: &ServerUrl, scheme: &str) -> bool {
-    let url = url.to_string();
-    url.strip_prefix(scheme)
-        .is_some_and(|rest| rest.starts_with("://"))
 }

@@ -83,7 +83,7 @@ pub(super) const SECTIONS: &[Section] = &[
                 Kind::Address,
                 "\"127.0.0.1:7480\"",
                 |s| s.http,
-                "Where HTTP is answered: `/healthz`, `/readyz`.",
+                "Where HTTP is answered: `/healthz`, `/readyz`, and `/metrics` for Prometheus.",
                 "HTTP is off"
             ),
             key!(
@@ -274,7 +274,8 @@ pub(super) const SECTIONS: &[Section] = &[
                 "\"optional\"",
                 |s| s.tls.client_auth,
                 "Whether a client must show a certificate, once there is `tls.client_ca`. With `optional` those who \
-                 show none are known by their token, or are `anonymous`."
+                 show none are known by their token, or are `anonymous`.",
+                "each must, once there is `tls.client_ca`"
             ),
             key!(
                 "tls.min_version",
@@ -292,7 +293,7 @@ pub(super) const SECTIONS: &[Section] = &[
             "unix.mode",
             Kind::Mode,
             "\"0660\"",
-            |s| s.unix_mode,
+            |s| s.server.unix_mode,
             "Who may connect, as chmod writes it: those who may write."
         )],
     },

@@ -20,8 +20,6 @@ pub(crate) struct Settings {
     pub(crate) server: ServerConfig,
     pub(crate) store: StoreConfig,
     pub(crate) tls: Tls,
-    /// Who may connect to Unix sockets, as chmod has it.
-    pub(crate) unix_mode: u32,
     pub(crate) access: Access,
 }
 
@@ -32,7 +30,7 @@ pub(crate) struct Tls {
     pub(crate) key: Option<PathBuf>,
     pub(crate) client_ca: Option<PathBuf>,
     pub(crate) client_crl: Vec<PathBuf>,
-    pub(crate) client_auth: String,
+    pub(crate) client_auth: Option<String>,
     pub(crate) min_version: String,
 }
 
@@ -58,10 +56,9 @@ impl Default for Settings {
                 key: None,
                 client_ca: None,
                 client_crl: Vec::new(),
-                client_auth: "required".to_owned(),
+                client_auth: None,
                 min_version: "1.3".to_owned(),
             },
-            unix_mode: 0o660,
             access: Access {
                 tokens: None,
                 rights: None,

@@ -29,24 +29,8 @@ impl Value {
             Self::Paths(paths) => {
                 Self::Paths(paths.into_iter().map(|path| folder.join(path)).collect())
             }
-            Self::Texts(texts) => Self::Texts(
-                texts
-                    .into_iter()
-                    .map(|text| socket_below(text, folder))
-                    .collect(),
-            ),
             other => other,
         }
-    }
-}
-
-/// A Unix socket's URL with a relative path; other text is left as it is.
-fn socket_below(text: String, folder: &Path) -> String {
-    match text.strip_prefix("unix://") {
-        Some(path) if !path.is_empty() && !path.starts_with('/') => {
-            format!("unix://{}", folder.join(path).display())
-        }
-        _ => text,
     }
 }
 
@@ -144,15 +128,21 @@ impl Field for PathBuf {
     }
 }
 
-impl Field for Option<PathBuf> {
-    fn take(&mut self, value: &Value) -> Result<(), String> {
-        self.get_or_insert_default().take(value)
-    }
+/// What may be nothing.
+macro_rules! optional_field {
+    ($($type:ty),*) => {$(
+        impl Field for Option<$type> {
+            fn take(&mut self, value: &Value) -> Result<(), String> {
+                self.get_or_insert_default().take(value)
+            }
 
-    fn give(&self) -> Option<Value> {
-        self.as_ref().and_then(Field::give)
-    }
+            fn give(&self) -> Option<Value> {
+                self.as_ref().and_then(Field::give)
+            }
+        }
+    )*};
 }
+optional_field!(PathBuf, String);
 
 impl Field for Vec<PathBuf> {
     fn take(&mut self, value: &Value) -> Result<(), String> {

@@ -8,6 +8,7 @@ mod support;
 
 mod cert;
 mod chaos;
+mod config;
 mod consumer;
 mod crash;
 mod dlq;

@@ -77,6 +77,10 @@ fn http_tells_whether_it_is_well() {
             ("HTTP/1.1 200 OK", "ok\n")
         );
     }
+    server.run(&["send", "t", "p"]).expect(0);
+    let (status, body) = server.get("/metrics");
+    assert_eq!(status, "HTTP/1.1 200 OK");
+    assert!(body.contains("\nedgebus_appended_total 1\n"), "{body}");
     let (status, body) = server.get("/other");
     assert_eq!(status, "HTTP/1.1 404 Not Found");
     assert_eq!(json_lines(&body)[0]["error"]["code"], "not_found");

@@ -12,8 +12,10 @@ use serde_json::Value;
 /// The binary, with nothing of this environment that changes what it does.
 pub(crate) fn edgebus(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_edgebus"));
-    for name in ["EDGEBUS_SERVER", "EDGEBUS_INSECURE", "EDGEBUS_LOG"] {
-        command.env_remove(name);
+    for (name, _) in std::env::vars_os() {
+        if name.as_encoded_bytes().starts_with(b"EDGEBUS_") {
+            command.env_remove(name);
+        }
     }
     command.args(args).stdin(Stdio::null());
     command

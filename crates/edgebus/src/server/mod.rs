@@ -44,7 +44,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::bus::MessageBus;
-use crate::transport::{Reader, ServerUrl, Writer};
+use crate::transport::{Inbox, Reader, Receive, ServerUrl, Writer};
 use config::BESIDE_PAYLOAD_BYTES;
 pub use config::{Limits, ServeError, ServerConfig};
 use counters::Counters;
@@ -55,6 +55,11 @@ use places::{Origin, Places, Seat};
 
 /// Clients that may be told at the same time that there is no place for them.
 const TURNED_AWAY_MAX: usize = 64;
+/// Largest first frame: a Hello needs no more.
+const FIRST_FRAME_BYTES_MAX: usize = 8 * 1024;
+/// Which part of the bytes that may be undecided may be taken by frames that have not come whole,
+/// beside them.
+const RECEIVING_SHARE: usize = 4;
 /// How long a client that was told goodbye may take to hang up.
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -74,6 +79,7 @@ pub(crate) struct Shared {
     /// For lines about what was refused.
     log: LogBudget,
     places: Arc<Places>,
+    receive: Receive,
     clients: clients::Clients,
     turned_away: Semaphore,
     stopping: watch::Sender<bool>,
@@ -132,12 +138,29 @@ impl Server {
     }
 }
 
-async fn serve(shared: &Arc<Shared>, reader: Reader, writer: Writer, guest: Guest, mut seat: Seat) {
+async fn serve(
+    shared: &Arc<Shared>,
+    mut reader: Reader,
+    writer: Writer,
+    guest: Guest,
+    mut seat: Seat,
+) {
     let peer = guest.peer;
+    reader.guard(&shared.receive);
     let served = connection::run(shared.clone(), reader, writer, guest, &mut seat);
     if let Err(refusal) = served.await {
         shared.counters.cut(&refusal);
         shared.log_refused(&peer, &refusal);
+    }
+}
+
+/// What clients may have the server receive.
+fn receive(limits: &Limits) -> Receive {
+    let share = limits.in_flight_bytes_max / RECEIVING_SHARE;
+    Receive {
+        first_frame_bytes_max: FIRST_FRAME_BYTES_MAX,
+        bytes_per_second_min: limits.frame_bytes_per_second_min,
+        inbox: Inbox::new(share, limits.frame_bytes_max),
     }
 }
 
@@ -169,6 +192,7 @@ impl Shared {
             counters: Counters::default(),
             log: LogBudget::default(),
             places: Arc::new(Places::new(&config.limits)),
+            receive: receive(&config.limits),
             config,
             clients: clients::Clients::default(),
             turned_away: Semaphore::new(TURNED_AWAY_MAX),
@@ -203,6 +227,7 @@ impl Shared {
             uptime_ms: self.started.elapsed().as_millis() as u64,
             connections,
             connections_new,
+            receiving_bytes: self.receive.inbox.held_bytes() as u64,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             ..self.bus.stats()
         })

@@ -5,12 +5,15 @@
 //! stores or of buses.
 //!
 //! In reading order: [`url`] where a server is; [`halves`] bytes, whatever they go over;
-//! [`mod@stream`] frames over bytes; [`keepalive`] how a connection to nobody is found out; [`memory`] frames without bytes; [`Reader`] and
-//! [`Writer`] either of them.
+//! [`mod@stream`] frames over bytes, [`pace`] how fast they have to come and [`inbox`] what memory
+//! there is for them; [`keepalive`] how a connection to nobody is found out; [`memory`] frames
+//! without bytes; [`Reader`] and [`Writer`] either of them.
 
 mod halves;
+mod inbox;
 mod keepalive;
 mod memory;
+mod pace;
 mod stream;
 mod url;
 
@@ -25,6 +28,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::mpsc;
 
+pub use inbox::Inbox;
 pub use memory::pair;
 pub use url::ServerUrl;
 
@@ -50,6 +54,17 @@ impl From<TransportError> for Refusal {
             TransportError::Io(_) => Self::new(Code::Disconnected, error.to_string()),
         }
     }
+}
+
+/// What a server lets the other end of a connection do.
+#[derive(Clone, Debug)]
+pub struct Receive {
+    /// Largest first frame, in bytes, length field not counted.
+    pub first_frame_bytes_max: usize,
+    /// Bytes a second that must come of a frame that has begun; 0: any pace will do.
+    pub bytes_per_second_min: usize,
+    /// Memory for what is received.
+    pub inbox: Inbox,
 }
 
 /// The receiving half of a connection.
@@ -121,6 +136,14 @@ impl Reader {
                 }
                 None => Ok(false),
             },
+        }
+    }
+
+    /// Has the other end keep to limits, from before the first frame on. Nothing comes in parts
+    /// within one process.
+    pub fn guard(&mut self, limits: &Receive) {
+        if let Receiving::Stream(stream) = &mut self.0 {
+            stream.guard(limits);
         }
     }
 

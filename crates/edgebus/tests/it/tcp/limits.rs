@@ -1,10 +1,12 @@
 //! What one client may take: places, memory, and the server's time.
 
+use std::time::Instant;
+
 use edgebus::query::{LogQuery, Query};
 use edgebus::wire::Frame;
 use edgebus::{ClientConfig, Code, ConnectError, Seq};
 
-use super::fixture::{TestServer, goodbye, lane, outcomes, send, short};
+use super::fixture::{TestServer, bytes_of, goodbye, lane, outcomes, send, short};
 use crate::bus::files::{Call, Of};
 use crate::bus::fixture::{eventually, large_message, log_ids, message, new, records, within};
 
@@ -85,6 +87,71 @@ async fn crowd_that_says_nothing_keeps_no_client_out() {
     let stats = server.handle.stats();
     assert!(stats.connections_new <= 256);
     assert!(stats.handshakes_failed >= 24, "{stats:?}");
+}
+
+/// The end of a frame is not worth waiting for at any pace, and whoever keeps up the pace may be as
+/// slow as it likes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn frame_that_comes_too_slowly_ends_the_connection() {
+    let server = TestServer::start().await;
+    let mut idle = server.welcomed().await;
+    let mut slow = Vec::new();
+    for bytes in [1, 4, 5, 23] {
+        let mut socket = server.welcomed().await;
+        let frame = bytes_of(&send(0, records(1..2)));
+        socket.write(&frame[..bytes]).await;
+        slow.push(socket);
+    }
+    let began = Instant::now();
+    for socket in &mut slow {
+        let refusal = socket.goodbye().await;
+        assert_eq!(refusal.code, Code::TooSlow);
+    }
+    let took = began.elapsed();
+    assert!((4..10).contains(&took.as_secs()), "{took:?}");
+    drop(slow);
+    eventually(|| server.handle.stats().too_slow == 4).await;
+    idle.send(&Frame::Ping { token: 3 }).await;
+    assert_eq!(idle.frame().await, Some(Frame::Pong { token: 3 }));
+}
+
+/// What is announced costs nothing: there is memory for less than one frame, and hundreds of
+/// clients that wait in the middle of one, yet a client with small requests notices nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn announced_frames_take_no_memory_from_others() {
+    let limits = |config: &mut edgebus::ServerConfig| {
+        config.limits.in_flight_bytes_max = 1;
+    };
+    let server = TestServer::start_with(limits).await;
+    let mut announcing = Vec::new();
+    for _ in 0..100 {
+        let mut socket = server.welcomed().await;
+        socket.write(&(900u32 * 1024).to_le_bytes()).await;
+        announcing.push(socket);
+    }
+    let mut endless = server.welcomed().await;
+    endless.write(&u32::MAX.to_le_bytes()).await;
+    assert_eq!(endless.goodbye().await.code, Code::FrameTooLarge);
+    let client = server.connect(ClientConfig::default()).await;
+    for number in 0..20 {
+        new(within(client.send_message(message(number))).await);
+    }
+    assert!(server.handle.stats().receiving_bytes <= 4 + 1024 * 1024);
+    // All of them give up: those that wait for memory, and the one that has it and does not use it.
+    for socket in &mut announcing {
+        let code = socket.goodbye().await.code;
+        assert!(matches!(code, Code::Busy | Code::TooSlow), "{code}");
+    }
+    eventually(|| server.handle.stats().receiving_bytes == 0).await;
+    new(within(client.send_message(large_message(99, 900 * 1024))).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn first_frame_that_is_larger_than_any_hello_is_refused_from_its_length() {
+    let server = TestServer::start().await;
+    let mut socket = server.socket().await;
+    socket.write(&(9u32 * 1024).to_le_bytes()).await;
+    assert_eq!(socket.goodbye().await.code, Code::FrameTooLarge);
 }
 
 /// Answers are looked up a few at a time, so that a client which asks and does not read makes the
