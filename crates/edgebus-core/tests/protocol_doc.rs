@@ -69,6 +69,7 @@ fn worked_example_is_what_the_code_encodes() {
         version_max: 1,
         client: "till-7".into(),
         software: "example".into(),
+        token: None,
     });
     let welcome = Frame::Welcome(Welcome {
         version: 1,

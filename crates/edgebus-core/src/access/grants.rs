@@ -6,8 +6,8 @@
 use super::{Rule, Verb};
 use crate::topic::TopicPattern;
 
-/// What one identity may do.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// What one identity may do; nothing by default.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Grants {
     /// One for each verb, in the order of [`Verb::ALL`].
     verbs: [Topics; Verb::ALL.len()],
@@ -38,7 +38,7 @@ impl Grants {
 
     /// What rules grant together.
     pub(super) fn of<'a>(rules: impl Iterator<Item = &'a Rule>) -> Self {
-        let mut verbs: [Topics; Verb::ALL.len()] = Verb::ALL.map(|_| Topics::default());
+        let Self { mut verbs } = Self::default();
         for rule in rules {
             for verb in &rule.verbs {
                 let topics = &mut verbs[*verb as usize];

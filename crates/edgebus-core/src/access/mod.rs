@@ -3,10 +3,11 @@
 //!
 //! In reading order: [`verb`] what may be granted; [`identity_pattern`] to whom; [`rights`] the rules
 //! as they are written; [`grants`] what they come to for one identity, made once for a connection
-//! and asked for each message.
+//! and asked for each message; [`access_token`] what proves who somebody is.
 //!
 //! Invariant: what no rule grants is not granted. Nothing here reads a file or knows a connection.
 
+mod access_token;
 mod grants;
 mod identity_pattern;
 mod rights;
@@ -14,6 +15,7 @@ mod rights;
 mod tests;
 mod verb;
 
+pub use access_token::AccessToken;
 pub use grants::Grants;
 pub use identity_pattern::IdentityPattern;
 pub use rights::{Rights, Rule};

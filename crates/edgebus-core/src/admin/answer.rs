@@ -108,6 +108,9 @@ pub struct ClientInfo {
     pub id: u64,
     /// The name it gave itself.
     pub name: String,
+    /// Who it is, as proven to the server; empty for the server's own process, and from a server
+    /// that does not tell.
+    pub identity: String,
     /// Where it comes from.
     pub address: String,
     /// Since when: the server's wall clock, unix milliseconds.

@@ -88,7 +88,7 @@ fn nth<K: Copy + Ord, V: Copy>(map: &BTreeMap<K, V>, nth: usize) -> Option<(K, V
 
 impl Pair {
     fn new() -> Self {
-        let (client, hello) = ClientSession::open("c", "s");
+        let (client, hello) = ClientSession::open("c", "s", None);
         let mut pair = Self {
             client,
             server: ServerSession::new(ServerLimits::default(), "test"),
@@ -213,7 +213,9 @@ impl Pair {
             return;
         };
         match self.server.on_frame(frame).expect("no breach") {
-            Step::Opened(frame) | Step::Reply(frame) => self.to_client.push_back(frame),
+            Step::Opened { welcome: frame, .. } | Step::Reply(frame) => {
+                self.to_client.push_back(frame)
+            }
             Step::Append {
                 records,
                 wants_reply,

@@ -1,6 +1,8 @@
 //! The parts of frames that will grow: prost messages with numbered fields. Unknown fields are
 //! skipped, so that either end may be newer.
 
+use std::fmt;
+
 use crate::code::{Code, Refusal};
 use crate::id::{RequestId, Seq};
 use crate::message::Kind;
@@ -8,6 +10,7 @@ use crate::query::{LogQuery, Query};
 
 /// A client's first frame.
 #[derive(Clone, PartialEq, prost::Message)]
+#[prost(skip_debug)]
 pub struct Hello {
     /// Lowest protocol version it speaks.
     #[prost(uint32, tag = "1")]
@@ -21,6 +24,22 @@ pub struct Hello {
     /// Its software, for the server's listing.
     #[prost(string, tag = "4")]
     pub software: String,
+    /// What proves who it is, if nothing else does.
+    #[prost(bytes = "bytes", optional, tag = "5")]
+    pub token: Option<bytes::Bytes>,
+}
+
+impl fmt::Debug for Hello {
+    /// Without what is secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hello")
+            .field("version_min", &self.version_min)
+            .field("version_max", &self.version_max)
+            .field("client", &self.client)
+            .field("software", &self.software)
+            .field("token", &self.token.as_ref().map(|_| ".."))
+            .finish()
+    }
 }
 
 /// A server's first frame.

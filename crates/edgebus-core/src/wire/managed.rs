@@ -153,6 +153,8 @@ struct WireClient {
     in_flight: u64,
     #[prost(uint64, tag = "7")]
     sent: u64,
+    #[prost(string, tag = "8")]
+    identity: String,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -429,6 +431,7 @@ impl From<&ClientInfo> for WireClient {
             streams: info.streams,
             in_flight: info.in_flight,
             sent: info.sent,
+            identity: info.identity.clone(),
         }
     }
 }
@@ -443,6 +446,7 @@ impl From<WireClient> for ClientInfo {
             streams: info.streams,
             in_flight: info.in_flight,
             sent: info.sent,
+            identity: info.identity,
         }
     }
 }

@@ -31,7 +31,7 @@ pub struct Identity {
 
 impl Identity {
     /// The name of those who proved nothing.
-    pub const ANONYMOUS: &str = "anonymous";
+    pub const ANONYMOUS: &str = edgebus_core::access::ANONYMOUS;
     /// What names of those whom the operating system vouches for begin with; the number of the
     /// user follows.
     pub const UNIX_PREFIX: &str = "unix:";

@@ -45,6 +45,7 @@ impl<T: Send + Sync + 'static> Watched<T> {
     }
 
     /// What was read last.
+    #[allow(dead_code, reason = "for what is looked at once")]
     pub(crate) fn current(&self) -> Arc<T> {
         self.current.borrow().clone()
     }
@@ -58,7 +59,9 @@ impl<T: Send + Sync + 'static> Watched<T> {
     /// as long as the files take.
     pub(crate) fn look(&self) -> Option<Result<(), Refusal>> {
         let now = stamps(&self.files);
-        (now != *self.seen.lock()).then(|| self.reload())
+        // The lock is let go here, as reading takes it again.
+        let changed = now != *self.seen.lock();
+        changed.then(|| self.reload())
     }
 
     /// Reads it again. Blocks for as long as the files take.

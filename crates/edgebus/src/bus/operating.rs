@@ -28,11 +28,16 @@ const LETTERS_BYTES: usize = 256 * 1024;
 const RANGES: usize = 4096;
 
 impl MessageBus {
-    /// Does what an operator asks. On disk when this returns.
+    /// Does what an operator asks; ids are those of the default scope. On disk when this returns.
     ///
     /// # Errors
     /// Why not.
     pub async fn admin(&self, admin: Admin) -> Result<Managed, Refusal> {
+        self.admin_in(Scope::default(), admin).await
+    }
+
+    /// As [`MessageBus::admin`], for an asker whose ids live in a scope.
+    pub(crate) async fn admin_in(&self, scope: Scope, admin: Admin) -> Result<Managed, Refusal> {
         admin.check()?;
         match admin {
             Admin::ConsumerAdd { name, config } => {
@@ -133,7 +138,7 @@ impl MessageBus {
                 })
             }
             Admin::ReplayInto { name, query } => self.replay_to(name, query).await,
-            Admin::RequestState { id } => self.state_of(id).await,
+            Admin::RequestState { id } => self.state_of(id, scope).await,
             Admin::Clients => Ok(Managed::Clients(Vec::new())),
             _ => Err(Refusal::new(
                 Code::BadQuery,
@@ -246,11 +251,8 @@ impl MessageBus {
         Ok(Managed::Count(count))
     }
 
-    async fn state_of(&self, id: RequestId) -> Result<Managed, Refusal> {
-        let Some(seq) = self
-            .look(move |reader| reader.find(id, Scope::default()))
-            .await?
-        else {
+    async fn state_of(&self, id: RequestId, scope: Scope) -> Result<Managed, Refusal> {
+        let Some(seq) = self.look(move |reader| reader.find(id, scope)).await? else {
             return Ok(Managed::State(RequestState {
                 seq: None,
                 answer: None,

@@ -1,5 +1,6 @@
 //! Sets up a client, piece by piece.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use edgebus_core::Refusal;
@@ -85,6 +86,12 @@ impl ClientBuilder {
     /// As [`ClientConfig::reconnect`].
     pub fn reconnect(mut self, reconnect: bool) -> Self {
         self.config = self.config.reconnect(reconnect);
+        self
+    }
+
+    /// As [`ClientConfig::token_file`].
+    pub fn token_file(mut self, file: impl Into<PathBuf>) -> Self {
+        self.config = self.config.token_file(file);
         self
     }
 

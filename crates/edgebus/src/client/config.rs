@@ -1,5 +1,6 @@
 //! How a client is set up, and why it may not come to be.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use edgebus_core::{Code, Refusal};
@@ -26,6 +27,8 @@ pub struct ClientConfig {
     /// How long a server may say nothing before it is asked for a sign of life; one that says
     /// nothing for three times that is taken for lost. From 10 ms to a year.
     pub heartbeat: Duration,
+    /// The file with its token, which nobody else may read. It is read for each connection.
+    pub token_file: Option<PathBuf>,
 }
 
 impl Default for ClientConfig {
@@ -39,6 +42,7 @@ impl Default for ClientConfig {
             reconnect: true,
             give_up_after: Some(Duration::from_secs(30)),
             heartbeat: Duration::from_secs(5),
+            token_file: None,
         }
     }
 }
@@ -92,6 +96,14 @@ impl ClientConfig {
         self.heartbeat = every;
         self
     }
+
+    /// Sets the file with the client's token, which nobody else may read. It is read for each
+    /// connection, so it can be replaced at any time.
+    #[must_use]
+    pub fn token_file(mut self, file: impl Into<PathBuf>) -> Self {
+        self.token_file = Some(file.into());
+        self
+    }
 }
 
 /// Why there is no connection.
@@ -114,10 +126,10 @@ pub enum ConnectError {
     Refused(Refusal),
 }
 
-/// No server says that something makes no sense.
+/// No server says that something makes no sense, and of certificates it is said who refused whose.
 fn refused(refusal: &Refusal) -> String {
     match refusal.code {
-        Code::BadConfig => refusal.to_string(),
+        Code::BadConfig | Code::Unauthenticated => refusal.to_string(),
         _ => format!("the server refused the connection: {refusal}"),
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use edgebus_core::access::AccessToken;
 use edgebus_core::session::ClientEvent;
 use edgebus_core::wire::control::Welcome;
 use edgebus_core::{Code, Refusal};
@@ -48,9 +49,10 @@ impl Connected {
         mut reader: Reader,
         mut writer: Writer,
         name: &str,
+        token: Option<AccessToken>,
     ) -> Result<Self, Refusal> {
         let software = concat!("edgebus-rust ", env!("CARGO_PKG_VERSION"));
-        let (mut session, hello) = Session::open(name, software);
+        let (mut session, hello) = Session::open(name, software, token);
         let disconnected = |e: io::Error| Refusal::new(Code::Disconnected, e.to_string());
         // A server that is full says so and closes: then there is something to read all the same.
         let written = writer.write(vec![hello]).await;

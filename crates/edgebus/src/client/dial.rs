@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::config::{ClientConfig, ConnectError};
 use super::connection::{Attached, Connected};
 use super::link::Shared;
+use super::token::token;
 use crate::transport::{Reader, ServerUrl, Writer, over_tcp, over_unix};
 
 /// How often what waits for a server is looked at while there is none.
@@ -75,7 +76,9 @@ impl Dialer {
         let connect = async {
             let halves = reach(server, self.config.frame_bytes_max).await;
             let (reader, writer) = halves.map_err(|e| unreachable(e.to_string()))?;
-            let opened = Connected::open(server.to_string(), reader, writer, &self.config.name);
+            let token = token(&self.config).await.map_err(ConnectError::Refused)?;
+            let name = &self.config.name;
+            let opened = Connected::open(server.to_string(), reader, writer, name, token);
             opened.await.map_err(|refusal| match refusal.code {
                 Code::Disconnected => unreachable(refusal.message),
                 _ => ConnectError::Refused(refusal),

@@ -2,7 +2,7 @@
 //!
 //! In reading order: [`Client`] the handle, with [`requests`] and [`consuming`], made by
 //! [`mod@builder`] as [`config`] says; [`mod@link`] what its clones share; [`mod@state`] what is
-//! kept over its connections, out of [`undecided`], [`outgoing`] and [`streams`]; [`dial`] and
+//! kept over its connections, out of [`undecided`], [`outgoing`] and [`streams`]; [`dial`], with [`token`], and
 //! [`connection`] the tasks that find a server and move frames; [`pending`] and [`telling`] who
 //! waits for what, and is told; [`mod@states`] how the connection fares; [`mod@stream`] what a
 //! worker says; [`spooling`] a client with a spool.
@@ -28,6 +28,7 @@ mod states;
 mod stream;
 mod streams;
 mod telling;
+mod token;
 mod undecided;
 
 use std::sync::Arc;
@@ -122,7 +123,7 @@ impl Client {
         writer: Writer,
         config: ClientConfig,
     ) -> Result<Self, ConnectError> {
-        let opened = Connected::open("memory".to_owned(), reader, writer, &config.name).await;
+        let opened = Connected::open("memory".to_owned(), reader, writer, &config.name, None).await;
         let dialer = Dialer::new(Vec::new(), config.reconnect(false));
         let connected = opened.map_err(ConnectError::Refused)?;
         Ok(Self::start(connected, dialer))

@@ -8,6 +8,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use edgebus_core::admin::ClientInfo;
 use parking_lot::Mutex;
 
+use crate::access::Identity;
+
 /// Connections of this process, so that no two of them, of whichever server, have one number.
 static LAST_ID: AtomicU64 = AtomicU64::new(0);
 
@@ -22,6 +24,7 @@ pub(super) struct Figures {
     address: String,
     connected_ms: u64,
     name: Mutex<String>,
+    identity: Mutex<Identity>,
     streams: AtomicU64,
     in_flight: AtomicU64,
     sent: AtomicU64,
@@ -36,13 +39,14 @@ pub(super) struct Listed<'a> {
 
 impl Clients {
     /// Adds a connection.
-    pub(super) fn list(&self, address: &str) -> Listed<'_> {
+    pub(super) fn list(&self, address: &str, identity: Identity) -> Listed<'_> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let figures = Arc::new(Figures {
             id: LAST_ID.fetch_add(1, Ordering::Relaxed) + 1,
             address: address.to_owned(),
             connected_ms: now.unwrap_or_default().as_millis() as u64,
             name: Mutex::default(),
+            identity: Mutex::new(identity),
             streams: AtomicU64::new(0),
             in_flight: AtomicU64::new(0),
             sent: AtomicU64::new(0),
@@ -79,6 +83,11 @@ impl Figures {
         name.clone_into(&mut self.name.lock());
     }
 
+    /// Who it is, as proven.
+    pub(super) fn set_identity(&self, identity: &Identity) {
+        identity.clone_into(&mut self.identity.lock());
+    }
+
     pub(super) fn set_streams(&self, streams: usize) {
         self.streams.store(streams as u64, Ordering::Relaxed);
     }
@@ -103,6 +112,7 @@ impl Figures {
         ClientInfo {
             id: self.id,
             name: self.name.lock().clone(),
+            identity: self.identity.lock().name().to_owned(),
             address: self.address.clone(),
             connected_ms: self.connected_ms,
             streams: u32::try_from(get(&self.streams)).unwrap_or(u32::MAX),

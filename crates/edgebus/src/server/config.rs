@@ -1,7 +1,10 @@
 //! How a server is set up, what it gives to clients at most, and why it may not start.
 
 use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
+
+use edgebus_core::Refusal;
 
 use crate::bus::LaneConfig;
 use crate::transport::ServerUrl;
@@ -14,6 +17,13 @@ pub struct ServerConfig {
     pub listen: Vec<ServerUrl>,
     /// Whether plain TCP may be reached from other machines.
     pub insecure: bool,
+    /// The file of who may do what; see [`crate::access::RightsFile`]. `None`: everyone may do
+    /// everything.
+    pub rights: Option<PathBuf>,
+    /// The file of who has which token; see [`crate::access::Tokens`].
+    pub tokens: Option<PathBuf>,
+    /// How often it is looked whether certificates, tokens or rights have changed. At least 10 ms.
+    pub reload_every: Duration,
     /// The permissions that Unix sockets get.
     pub unix_mode: u32,
     /// What clients may take of it.
@@ -28,6 +38,9 @@ impl Default for ServerConfig {
         Self {
             listen: vec![ServerUrl::default()],
             insecure: false,
+            rights: None,
+            tokens: None,
+            reload_every: Duration::from_secs(2),
             unix_mode: 0o660,
             limits: Limits::default(),
             sign_of_life: Duration::from_secs(2),
@@ -108,6 +121,9 @@ pub enum ServeError {
         "{0} can be reached from other machines without encryption: listen on 127.0.0.1, or set `insecure` if that is what you want"
     )]
     Insecure(ServerUrl),
+    /// A certificate, a key, tokens or rights cannot be used; the refusal names the file.
+    #[error("{}", .0.message)]
+    Files(Refusal),
     /// The address cannot be listened on.
     #[error("cannot listen on {url}: {source}")]
     Listen {

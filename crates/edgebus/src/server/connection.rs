@@ -2,18 +2,20 @@
 
 use std::sync::Arc;
 
+use edgebus_core::access::{AccessToken, Verb};
 use edgebus_core::consumer::Place;
 use edgebus_core::session::{Outcome, ServerSession, Step};
 use edgebus_core::wire::Frame;
-use edgebus_core::{Code, Record, Refusal};
+use edgebus_core::{Code, Kind, Record, Refusal};
 use tokio::sync::{Semaphore, mpsc, watch};
 
+use super::asker::{Asker, Standing};
+use super::authorize::verb_to_send;
 use super::clients::Figures;
 use super::places::{self, Full, Seat};
 use super::reply::{self, Reply};
 use super::streams::{EndedStreams, Left, Streams};
 use super::{GOODBYE_TIMEOUT, Guest, Peer, Shared, say_goodbye};
-use crate::access::Identity;
 use crate::bus::Lane;
 use crate::transport::{Reader, TransportError, Writer};
 
@@ -32,7 +34,9 @@ pub(super) async fn run(
     seat: &mut Seat,
 ) -> Result<(), Refusal> {
     let peer = guest.peer;
-    let listed = shared.clients.list(&peer.to_string());
+    let listed = shared
+        .clients
+        .list(&peer.to_string(), guest.identity.clone());
     let figures = listed.figures.clone();
     let place = match peer {
         Peer::Remote(_) | Peer::Unix { .. } => Place::Connection(figures.id()),
@@ -58,7 +62,7 @@ pub(super) async fn run(
             shared.config.limits.lane,
         ),
         shared: &shared,
-        identity: guest.identity,
+        standing: Standing::new(&guest),
         seat,
         figures,
         streams,
@@ -102,6 +106,8 @@ pub(super) async fn run(
 enum Came {
     Frames(Result<bool, TransportError>),
     EndOfStream(u64, Refusal),
+    /// Something about what the client may do.
+    Change,
     /// Nothing that is written arrives.
     NothingTaken,
 }
@@ -109,7 +115,7 @@ enum Came {
 /// What is known of a connection while its client speaks.
 struct Conversation<'a> {
     shared: &'a Shared,
-    identity: Identity,
+    standing: Standing,
     seat: &'a mut Seat,
     session: ServerSession,
     lane: Lane,
@@ -140,6 +146,7 @@ impl Conversation<'_> {
                 () = self.seat.pushed_out() => return Err(places::pushed_out()),
                 // An error would mean that the server is gone, which is the same.
                 _ = stopping.wait_for(|stopping| *stopping) => return Err(stopped()),
+                () = self.standing.changed() => Came::Change,
                 Some((stream, why)) = ended_streams.recv() => Came::EndOfStream(stream, why),
                 // The client takes nothing, or is gone: its leases must not wait for it.
                 () = self.replies.closed() => Came::NothingTaken,
@@ -148,6 +155,10 @@ impl Conversation<'_> {
                 Came::Frames(came) => came,
                 Came::EndOfStream(stream, why) => {
                     self.end_stream(stream, Some(why)).await;
+                    continue;
+                }
+                Came::Change => {
+                    self.renew().await?;
                     continue;
                 }
                 Came::NothingTaken => {
@@ -184,14 +195,21 @@ impl Conversation<'_> {
 
     /// Acts on what was read. Sends that follow each other become one submission.
     async fn act(&mut self, frames: &mut Vec<Frame>) -> Result<(), Refusal> {
+        if !frames.is_empty() {
+            self.renew().await?;
+        }
         let mut sends = Sends::default();
         for frame in frames.drain(..) {
             match self.session.on_frame(frame) {
                 Ok(Step::Append {
-                    records,
-                    refused,
+                    mut records,
+                    mut refused,
                     wants_reply,
                 }) => {
+                    self.sort_out(&mut records, &mut refused, |kind| match wants_reply {
+                        true => Verb::Request,
+                        false => verb_to_send(kind),
+                    });
                     if wants_reply != sends.want_replies {
                         self.submit(std::mem::take(&mut sends)).await;
                     }
@@ -208,24 +226,77 @@ impl Conversation<'_> {
         Ok(())
     }
 
+    /// It is known now who the client is.
+    async fn enter(&mut self, welcome: Frame, token: Option<AccessToken>) -> Result<(), Refusal> {
+        self.standing
+            .introduce(&self.shared.guard, token.as_ref())?;
+        let Asker {
+            identity, scope, ..
+        } = &self.standing.asker;
+        if let Err(refusal) = self.seat.settle(identity) {
+            self.shared.counters.full(Full::Identity);
+            return Err(refusal);
+        }
+        let config = self.shared.config.limits.lane;
+        self.lane = self.shared.bus.lane(identity.name(), *scope, config);
+        self.figures
+            .set_name(self.session.client().unwrap_or_default());
+        self.figures.set_identity(identity);
+        self.reply(Reply::Frames(vec![welcome])).await;
+        Ok(())
+    }
+
+    /// Takes in what has changed about what the client may do: streams that it may not have any
+    /// more end.
+    async fn renew(&mut self) -> Result<(), Refusal> {
+        if self.standing.renew()? {
+            for (stream, why) in self.streams.forbidden(&self.standing.asker) {
+                self.shared.forbid(&self.standing.asker, 1, &why);
+                self.end_stream(stream, Some(why)).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses what the client has no right to.
+    fn sort_out(
+        &self,
+        records: &mut Vec<(u64, Record)>,
+        refused: &mut Vec<Outcome>,
+        verb_of: impl Fn(Kind) -> Verb,
+    ) {
+        let asker = &self.standing.asker;
+        let forbidden = asker.sort_out(records, refused, verb_of);
+        let first = refused.len() - forbidden;
+        if let Some(Outcome {
+            result: Err(refusal),
+            ..
+        }) = refused.get(first)
+        {
+            self.shared.forbid(asker, forbidden, refusal);
+        }
+    }
+
     async fn take(&mut self, step: Step) -> Result<(), Refusal> {
         match step {
-            Step::Opened(frame) => {
-                if let Err(refusal) = self.seat.settle(&self.identity) {
-                    self.shared.counters.full(Full::Identity);
-                    return Err(refusal);
-                }
-                self.figures
-                    .set_name(self.session.client().unwrap_or_default());
-                self.reply(Reply::Frames(vec![frame])).await
-            }
+            Step::Opened { welcome, token } => self.enter(welcome, token).await?,
             Step::Reply(frame) => self.reply(Reply::Frames(vec![frame])).await,
-            Step::Query { tag, query } => self.reply(Reply::Query { tag, query }).await,
-            Step::Admin { tag, admin } => self.reply(Reply::Admin { tag, admin }).await,
+            Step::Query { tag, query } => {
+                let asker = self.standing.asker.clone();
+                self.reply(Reply::Query { asker, tag, query }).await;
+            }
+            Step::Admin { tag, admin } => {
+                let asker = self.standing.asker.clone();
+                self.reply(Reply::Admin { asker, tag, admin }).await;
+            }
             Step::Publish { records, refused } => self.publish(records, refused).await,
             Step::Open { stream, open } => {
                 let client = self.session.client().unwrap_or_default().to_owned();
-                if let Err(refusal) = self.streams.open(stream, open, &client).await {
+                let asker = &self.standing.asker;
+                if let Err(refusal) = self.streams.open(stream, open, asker, &client).await {
+                    if refusal.code == Code::Forbidden {
+                        self.shared.forbid(asker, 1, &refusal);
+                    }
                     self.end_stream(stream, Some(refusal)).await;
                 }
             }
@@ -258,10 +329,12 @@ impl Conversation<'_> {
     }
 
     /// Tells whoever listens, and how many that were.
-    async fn publish(&mut self, records: Vec<(u64, Record)>, refused: Vec<Outcome>) {
+    async fn publish(&mut self, mut records: Vec<(u64, Record)>, mut refused: Vec<Outcome>) {
+        self.sort_out(&mut records, &mut refused, |_| Verb::Publish);
+        let identity = self.standing.asker.identity.name();
         self.figures.send(records.len());
         let published = records.into_iter().map(|(tag, record)| {
-            match self.shared.bus.publish_record(&record, "") {
+            match self.shared.bus.publish_record(&record, identity) {
                 Ok(reached) => Frame::Published { tag, reached },
                 Err(refusal) => Frame::Error { tag, refusal },
             }

@@ -63,7 +63,6 @@ impl Counters {
     }
 
     /// So many things were refused to somebody who has no right to them.
-    #[expect(dead_code, reason = "for what asks for rights")]
     pub(super) fn forbid(&self, count: usize) {
         add(&self.forbidden, count as u64);
     }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use edgebus_core::{Code, Refusal};
 
 use super::{
-    BESIDE_PAYLOAD_BYTES, Guest, Limits, Origin, Peer, ServerConfig, ServerHandle, Shared, serve,
+    BESIDE_PAYLOAD_BYTES, Guard, Guest, Limits, Origin, Peer, ServerConfig, ServerHandle, Shared,
+    serve,
 };
 use crate::access::Identity;
 use crate::bus::MessageBus;
@@ -44,7 +45,8 @@ impl MessageBus {
             },
             ..ServerConfig::default()
         };
-        connect(Shared::new(self.clone(), config_of_server), config).await
+        let shared = Shared::new(self.clone(), config_of_server, Guard::default());
+        connect(shared, config).await
     }
 }
 

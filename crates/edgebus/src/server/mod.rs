@@ -14,6 +14,8 @@
 //! and is cut in the end; its workers may come back for their leases, unless it closed them.
 
 mod answers;
+mod asker;
+mod authorize;
 mod clients;
 mod config;
 mod connection;
@@ -25,8 +27,10 @@ mod listening;
 mod log_budget;
 mod memory;
 mod operators;
+mod permits;
 mod places;
 mod queries;
+mod reload;
 mod reply;
 mod streams;
 #[cfg(test)]
@@ -45,9 +49,11 @@ use tokio::task::JoinSet;
 
 use crate::bus::MessageBus;
 use crate::transport::{Inbox, Reader, Receive, ServerUrl, Writer};
+use asker::Asker;
 use config::BESIDE_PAYLOAD_BYTES;
 pub use config::{Limits, ServeError, ServerConfig};
 use counters::Counters;
+use guard::Guard;
 use guest::{Guest, Peer};
 use listening::Listeners;
 use log_budget::LogBudget;
@@ -75,6 +81,7 @@ pub struct Server {
 pub(crate) struct Shared {
     pub(crate) bus: MessageBus,
     pub(crate) config: ServerConfig,
+    guard: Guard,
     pub(crate) counters: Counters,
     /// For lines about what was refused.
     log: LogBudget,
@@ -93,10 +100,12 @@ impl Server {
     /// # Errors
     /// [`ServeError`]; nothing is left listening.
     pub async fn bind(bus: MessageBus, mut config: ServerConfig) -> Result<Self, ServeError> {
+        let (guard, read) = Guard::read(config).await?;
+        config = read;
         let listeners = Listeners::bind(&config).await?;
         config.limits.connections_max = descriptors::make_room_for(config.limits.connections_max);
         Ok(Self {
-            shared: Shared::new(bus, config),
+            shared: Shared::new(bus, config, guard),
             listeners,
         })
     }
@@ -119,6 +128,9 @@ impl Server {
         let mut connections = JoinSet::new();
         let mut acceptors = JoinSet::new();
         let mut arrivals = self.listeners.accept(&mut acceptors);
+        if self.shared.guard.watches() {
+            acceptors.spawn(reload::keep_looking(self.shared.clone()));
+        }
         tokio::pin!(stop);
         let mut settle_log = tokio::time::interval(Duration::from_secs(1));
         loop {
@@ -182,13 +194,14 @@ async fn say_goodbye(reader: &mut Reader, mut writer: Writer, refusal: Refusal) 
 }
 
 impl Shared {
-    fn new(bus: MessageBus, mut config: ServerConfig) -> Arc<Self> {
+    fn new(bus: MessageBus, mut config: ServerConfig, guard: Guard) -> Arc<Self> {
         config.limits.frame_bytes_max = config
             .limits
             .frame_bytes_max
             .max(ServerConfig::FRAME_BYTES_MIN);
         Arc::new(Self {
             bus,
+            guard,
             counters: Counters::default(),
             log: LogBudget::default(),
             places: Arc::new(Places::new(&config.limits)),
@@ -206,6 +219,17 @@ impl Shared {
         let Refusal { code, message, .. } = refusal;
         self.log
             .line(|| tracing::info!(%peer, %code, "connection ended: {message}"));
+    }
+
+    /// So many things were refused to somebody who has no right to them: counts them, and logs one
+    /// line about the first.
+    fn forbid(&self, asker: &Asker, count: usize, refusal: &Refusal) {
+        self.counters.forbid(count);
+        let (peer, message) = (&asker.peer, &refusal.message);
+        self.log.line(|| match count {
+            1 => tracing::info!(%peer, code = %refusal.code, "refused: {message}"),
+            _ => tracing::info!(%peer, code = %refusal.code, count, "refused: {message}, and more"),
+        });
     }
 
     fn limits(&self) -> ServerLimits {

@@ -1,5 +1,6 @@
 //! Answers what operators ask over a connection. The bus does it; here it is made to fit a frame.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use edgebus_core::admin::{Admin, Managed};
@@ -12,6 +13,9 @@ use prost::Message as _;
 use tokio::sync::watch;
 
 use super::Shared;
+use super::asker::{Asker, change};
+use super::permits::{Permit, permit, set_up};
+use crate::access::Rights;
 
 /// Room in a frame for what is not messages, and for the one message that fills it.
 const SHARE: usize = 4;
@@ -20,21 +24,34 @@ const SHARE: usize = 4;
 /// ends.
 pub(super) async fn answer(
     shared: Arc<Shared>,
+    mut asker: Asker,
     tag: u64,
     admin: Admin,
-    mut ending: watch::Receiver<bool>,
+    ending: watch::Receiver<bool>,
 ) -> Frame {
     let frame_bytes = shared.config.limits.frame_bytes_max;
-    let managed = match admin {
-        Admin::Clients => Ok(Managed::Clients(shared.clients.all())),
-        Admin::Next { .. } => tokio::select! {
-            // What has come is not thrown away, as it is leased by now.
-            biased;
-            next = next(&shared, admin, frame_bytes / SHARE) => next,
-            _ = ending.wait_for(|ending| *ending) => Err(ended()),
-        },
-        admin => shared.bus.admin(admin).await,
+    let mut rights = shared.guard.rights();
+    // It may wait for long, so it begins with what is so now.
+    asker.judge_by(rights.as_mut());
+    let managed = match permit(&shared, &asker, admin).await {
+        Ok(Permit::Answer(managed)) => Ok(managed),
+        Ok(Permit::Ask(Admin::Clients)) => Ok(Managed::Clients(shared.clients.all())),
+        Ok(Permit::Ask(admin @ Admin::Next { .. })) => {
+            let until = Until {
+                asker: asker.clone(),
+                rights,
+                ending,
+            };
+            until.next(&shared, admin, frame_bytes / SHARE).await
+        }
+        Ok(Permit::Ask(admin)) => shared.bus.admin_in(asker.scope, admin).await,
+        Err(refusal) => Err(refusal),
     };
+    if let Err(refusal) = &managed
+        && refusal.code == Code::Forbidden
+    {
+        shared.forbid(&asker, 1, refusal);
+    }
     let managed = managed.map(|managed| WireManaged::from(&page(managed, frame_bytes / SHARE)));
     match managed {
         Ok(managed) if managed.encoded_len() > frame_bytes.max(LETTER_BYTES) => Frame::Error {
@@ -54,6 +71,42 @@ pub(super) async fn answer(
 
 /// A dead letter with the largest message and all its attempts may always be told.
 const LETTER_BYTES: usize = 2 * edgebus_core::wire::FRAME_BYTES_MAX;
+
+/// How long somebody may wait for messages.
+struct Until {
+    asker: Asker,
+    rights: Option<watch::Receiver<Arc<Rights>>>,
+    ending: watch::Receiver<bool>,
+}
+
+impl Until {
+    /// Waits for messages until the connection ends, or the asker may not have them any more.
+    async fn next(
+        mut self,
+        shared: &Shared,
+        admin: Admin,
+        bytes_max: usize,
+    ) -> Result<Managed, Refusal> {
+        let Admin::Next { name, .. } = &admin else {
+            return shared.bus.admin(admin).await;
+        };
+        let name = name.clone();
+        let mut waiting = pin!(next(shared, admin, bytes_max));
+        loop {
+            tokio::select! {
+                // What has come is not thrown away, as it is leased by now.
+                biased;
+                next = &mut waiting => return next,
+                () = has_ended(&mut self.ending) => return Err(ended()),
+                () = change(self.rights.as_mut()) => {
+                    self.asker.judge_by(self.rights.as_mut());
+                    let there = set_up(&shared.bus, &name).await?;
+                    self.asker.may_work_for(&name, there.as_ref())?;
+                }
+            }
+        }
+    }
+}
 
 /// Leases messages, as many as fit. What does not fit is given back; what is to be acked is acked
 /// only when it is known to fit.
@@ -138,6 +191,11 @@ fn page(managed: Managed, bytes_max: usize) -> Managed {
         }
         _ => Managed::DeadLetters { letters, next },
     }
+}
+
+async fn has_ended(ending: &mut watch::Receiver<bool>) {
+    // An error would mean that the connection is gone, which is the same.
+    let _ = ending.wait_for(|ending| *ending).await;
 }
 
 fn ended() -> Refusal {

@@ -2,18 +2,30 @@
 
 use std::sync::Arc;
 
+use edgebus_core::access::Verb;
 use edgebus_core::query::{LogPage, LogQuery, Query};
 use edgebus_core::wire::Frame;
-use edgebus_core::{Code, Refusal, Scope};
+use edgebus_core::{Code, Refusal};
 
 use super::Shared;
+use super::asker::Asker;
 use crate::store::{StoreError, StoreReader};
 
 /// Room in a frame for what is not entries, and for the one entry that closes a page.
 const PAGE_SHARE: usize = 4;
 
 /// The frame that answers a question.
-pub(super) async fn answer(shared: Arc<Shared>, tag: u64, query: Query) -> Frame {
+pub(super) async fn answer(shared: Arc<Shared>, asker: Asker, tag: u64, query: Query) -> Frame {
+    let may = match &query {
+        Query::Log(log) => asker.may(Verb::Replay, &log.topics),
+        // What it may not know of is not found.
+        Query::ById(_) => Ok(()),
+        _ => asker.may(Verb::Admin, &[]),
+    };
+    if let Err(refusal) = may {
+        shared.forbid(&asker, 1, &refusal);
+        return Frame::Error { tag, refusal };
+    }
     let reader = shared.bus.reader();
     let frame_bytes_max = shared.config.limits.frame_bytes_max;
     let found = match query {
@@ -23,7 +35,10 @@ pub(super) async fn answer(shared: Arc<Shared>, tag: u64, query: Query) -> Frame
                 stats: Box::new(shared.stats()),
             };
         }
-        query => tokio::task::spawn_blocking(move || page(&reader, query, frame_bytes_max)).await,
+        query => {
+            let page = move || page(&reader, &asker, query, frame_bytes_max);
+            tokio::task::spawn_blocking(page).await
+        }
     };
     match found {
         Ok(Ok(page)) => Frame::Page { tag, page },
@@ -41,19 +56,26 @@ pub(super) async fn answer(shared: Arc<Shared>, tag: u64, query: Query) -> Frame
     }
 }
 
-fn page(reader: &StoreReader, query: Query, frame_bytes_max: usize) -> Result<LogPage, StoreError> {
+fn page(
+    reader: &StoreReader,
+    asker: &Asker,
+    query: Query,
+    frame_bytes_max: usize,
+) -> Result<LogPage, StoreError> {
     match query {
         Query::Log(mut log) => {
             log.limit = log.limit.min(16 * 1024);
             log.page_bytes = log.page_bytes.min(frame_bytes_max / PAGE_SHARE);
             reader.read_log(&log)
         }
-        Query::ById(id) => match reader.find(id, Scope::default())? {
+        Query::ById(id) => match reader.find(id, asker.scope)? {
             None => Ok(LogPage::default()),
             Some(seq) => {
                 let mut one = LogQuery::from(seq);
                 one.to = Some(seq);
-                reader.read_log(&one)
+                let mut page = reader.read_log(&one)?;
+                page.entries.retain(|entry| asker.may_know(entry));
+                Ok(page)
             }
         },
         _ => Err(Refusal::new(Code::BadQuery, "this server does not know the question").into()),

@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::answers::Answers;
+use super::asker::Asker;
 use super::streams::Pushes;
 use super::{Shared, operators, queries};
 use crate::bus::Submitted;
@@ -60,9 +61,17 @@ pub(super) enum Reply {
     /// When what was settled is on disk.
     Settling(Settling),
     /// When the answer is found.
-    Query { tag: u64, query: Query },
+    Query {
+        asker: Asker,
+        tag: u64,
+        query: Query,
+    },
     /// When it is done.
-    Admin { tag: u64, admin: Admin },
+    Admin {
+        asker: Asker,
+        tag: u64,
+        admin: Admin,
+    },
 }
 
 type Settling = Pin<Box<dyn Future<Output = Option<Frame>> + Send>>;
@@ -218,16 +227,17 @@ impl Unanswered {
                 return frames_for(refused);
             }
             Reply::Settling(settling) => self.settling.push(settling),
-            Reply::Query { tag, query } => {
+            Reply::Query { asker, tag, query } => {
                 let shared = self.shared.clone();
-                self.lookups.spawn(queries::answer(shared, tag, query));
+                let answer = queries::answer(shared, asker, tag, query);
+                self.lookups.spawn(answer);
             }
             Reply::Admin { tag, .. } if self.operators.len() >= OPERATORS_MAX => {
                 return vec![too_many_operators(tag)];
             }
-            Reply::Admin { tag, admin } => {
+            Reply::Admin { asker, tag, admin } => {
                 let (shared, ending) = (self.shared.clone(), self.ending.clone());
-                let answer = operators::answer(shared, tag, admin, ending);
+                let answer = operators::answer(shared, asker, tag, admin, ending);
                 self.operators.spawn(answer);
             }
             // They wait in line.

@@ -9,16 +9,19 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use edgebus_core::consumer::{CREDIT_MAX, LeaseToken, Place, Settlement};
+use edgebus_core::access::Verb;
+use edgebus_core::consumer::{CREDIT_MAX, ConsumerConfig, LeaseToken, Place, Settlement};
 use edgebus_core::session::{deliver_frames, notify_frames};
 use edgebus_core::stream::{Consume, Open, Subscribe};
 use edgebus_core::wire::Frame;
-use edgebus_core::{Code, Refusal};
+use edgebus_core::{Code, ConsumerName, Refusal, TopicPattern};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::asker::Asker;
 use super::clients::Figures;
+use super::permits::{may_set_up, set_up};
 use crate::bus::{MessageBus, OpenWorker, WorkerHandle};
 use crate::delivery::{Notification, Notifications, Settle, Subscription, WorkerEvent};
 
@@ -56,7 +59,25 @@ pub(super) struct Streams {
 struct Stream {
     /// `None` for a subscription.
     worker: Option<Arc<Worker>>,
+    /// What its client has to be allowed for as long as it is open, as far as that is asked.
+    needs: Option<Needs>,
     carrying: JoinHandle<()>,
+}
+
+/// What somebody has to be allowed to have a stream.
+#[derive(Debug)]
+enum Needs {
+    Work(ConsumerName, Box<ConsumerConfig>),
+    Subscribe(Vec<TopicPattern>),
+}
+
+impl Needs {
+    fn met_by(&self, asker: &Asker) -> Result<(), Refusal> {
+        match self {
+            Self::Work(name, there) => asker.may_work_for(name, Some(there)),
+            Self::Subscribe(patterns) => asker.may(Verb::Subscribe, patterns),
+        }
+    }
 }
 
 /// What became of the workers of a connection that ended.
@@ -98,11 +119,20 @@ impl Streams {
         &mut self,
         stream: u64,
         open: Open,
+        asker: &Asker,
         client: &str,
     ) -> Result<(), Refusal> {
         let opened = match open {
-            Open::Consume(consume) => self.consume(stream, consume).await?,
-            Open::Subscribe(subscribe) => self.subscribe(stream, subscribe, client).await?,
+            Open::Consume(consume) => self.consume(stream, consume, asker).await?,
+            Open::Subscribe(subscribe) => {
+                asker.may(Verb::Subscribe, &subscribe.patterns)?;
+                // An inbox is that of whoever somebody is, once that counts.
+                let client = match asker.limits() {
+                    Some(_) => asker.identity.name(),
+                    None => client,
+                };
+                self.subscribe(stream, subscribe, client).await?
+            }
             _ => {
                 let what = "this server does not know what is to be opened";
                 return Err(Refusal::new(Code::BadQuery, what));
@@ -113,7 +143,19 @@ impl Streams {
         Ok(())
     }
 
-    async fn consume(&mut self, stream: u64, consume: Consume) -> Result<Stream, Refusal> {
+    async fn consume(
+        &mut self,
+        stream: u64,
+        mut consume: Consume,
+        asker: &Asker,
+    ) -> Result<Stream, Refusal> {
+        let name = consume.consumer.clone();
+        if asker.limits().is_some() {
+            match &mut consume.config {
+                Some(config) => may_set_up(&self.bus, asker, &name, config).await?,
+                None => asker.may_work_for(&name, set_up(&self.bus, &name).await?.as_ref())?,
+            }
+        }
         let credit = u64::from(consume.credit.min(CREDIT_MAX));
         let first = credit.min(SLICE_FIRST);
         let open = OpenWorker {
@@ -124,6 +166,19 @@ impl Streams {
             place: self.place,
         };
         let opened = self.bus.open_worker(open).await?;
+        let needs = match asker.limits() {
+            Some(_) => {
+                // It may be another one than a moment ago; from here on it stays what it is.
+                let there = set_up(&self.bus, &name).await;
+                let may = there.and_then(|there| {
+                    asker.may_work_for(&name, there.as_ref())?;
+                    Ok(there)
+                });
+                let there = may.inspect_err(|_| opened.handle.close())?;
+                there.map(|there| Needs::Work(name, Box::new(there)))
+            }
+            None => None,
+        };
         let worker = Arc::new(Worker {
             handle: opened.handle,
             figures: self.figures.clone(),
@@ -142,6 +197,7 @@ impl Streams {
             .messages(opened.events, worker.clone());
         Ok(Stream {
             worker: Some(worker),
+            needs,
             carrying: tokio::spawn(carrying),
         })
     }
@@ -152,6 +208,7 @@ impl Streams {
         subscribe: Subscribe,
         client: &str,
     ) -> Result<Stream, Refusal> {
+        let needs = Some(Needs::Subscribe(subscribe.patterns.clone()));
         let mut wanted = Subscription::of(subscribe.patterns);
         wanted.buffer = subscribe.buffer as usize;
         wanted.client = client.to_owned();
@@ -161,6 +218,7 @@ impl Streams {
         let carrying = self.carrying(stream).notifications(notifications);
         Ok(Stream {
             worker: None,
+            needs,
             carrying: tokio::spawn(carrying),
         })
     }
@@ -202,6 +260,15 @@ impl Streams {
         }
         self.figures.set_streams(self.open.len());
         self.say(last).await;
+    }
+
+    /// Streams that the client may not have any more, and why: they are to be ended.
+    pub(super) fn forbidden(&self, asker: &Asker) -> Vec<(u64, Refusal)> {
+        let needs = |(stream, open): (&u64, &Stream)| {
+            let why = open.needs.as_ref()?.met_by(asker).err()?;
+            Some((*stream, why))
+        };
+        self.open.iter().filter_map(needs).collect()
     }
 
     /// The connection has ended.

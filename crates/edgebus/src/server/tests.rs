@@ -7,7 +7,7 @@ use edgebus_core::wire::control::Hello;
 use edgebus_core::wire::settle::SettleItem;
 use edgebus_core::{Message, RequestId, Seq};
 
-use super::{Guest, Origin, Peer, ServerConfig, Shared, serve};
+use super::{Guard, Guest, Origin, Peer, ServerConfig, Shared, serve};
 use crate::access::Identity;
 use crate::bus::MessageBus;
 use crate::transport::{Reader, pair};
@@ -33,7 +33,7 @@ async fn last_words_are_heard_although_nothing_can_be_answered() {
 
     let ((server_reader, server_writer), (mut reader, mut writer)) = pair();
     let guest = Guest::new(Peer::SameProcess, Identity::same_process());
-    let shared = Shared::new(bus.clone(), ServerConfig::default());
+    let shared = Shared::new(bus.clone(), ServerConfig::default(), Guard::default());
     let seat = shared.places.take(Origin::SameProcess).expect("a place");
     let serving = async move {
         serve(&shared, server_reader, server_writer, guest, seat).await;

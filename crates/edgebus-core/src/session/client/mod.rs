@@ -10,6 +10,7 @@ pub use event::{Event, Waiting};
 
 use std::collections::{HashMap, VecDeque};
 
+use crate::access::AccessToken;
 use crate::admin::{Admin, Managed};
 use crate::code::{Code, Refusal};
 use crate::consumer::{LeaseToken, Settlement};
@@ -39,8 +40,13 @@ pub struct ClientSession<S, Q, R = Q> {
 const QUESTION_TAGS: u64 = 1 << 62;
 
 impl<S, Q, R> ClientSession<S, Q, R> {
-    /// A new connection, and the frame to open it with.
-    pub fn open(client: impl Into<String>, software: impl Into<String>) -> (Self, Frame) {
+    /// A new connection, and the frame to open it with. The token proves who the client is, if
+    /// nothing else does.
+    pub fn open(
+        client: impl Into<String>,
+        software: impl Into<String>,
+        token: Option<AccessToken>,
+    ) -> (Self, Frame) {
         let session = Self {
             opened: false,
             first_tag: 0,
@@ -55,6 +61,7 @@ impl<S, Q, R> ClientSession<S, Q, R> {
             version_max: PROTOCOL_VERSION,
             client: client.into(),
             software: software.into(),
+            token: token.map(AccessToken::into_bytes),
         });
         (session, hello)
     }

@@ -13,6 +13,7 @@ pub use step::{Outcome, SettleAnswer, Step};
 
 use bytes::Bytes;
 
+use crate::access::AccessToken;
 use crate::admin::Admin;
 use crate::code::{Code, Refusal};
 use crate::consumer::{CREDIT_MAX, Settlement};
@@ -146,13 +147,16 @@ impl ServerSession {
             return Err(unexpected("a client name has at most 255 bytes"));
         }
         self.client = Some(hello.client);
-        Ok(Step::Opened(Frame::Welcome(Welcome {
-            version: PROTOCOL_VERSION,
-            software: self.software.clone(),
-            frame_bytes_max: self.limits.frame_bytes_max as u64,
-            payload_bytes_max: self.limits.record.payload_bytes_max as u64,
-            store_id: self.store_id.clone(),
-        })))
+        Ok(Step::Opened {
+            welcome: Frame::Welcome(Welcome {
+                version: PROTOCOL_VERSION,
+                software: self.software.clone(),
+                frame_bytes_max: self.limits.frame_bytes_max as u64,
+                payload_bytes_max: self.limits.record.payload_bytes_max as u64,
+                store_id: self.store_id.clone(),
+            }),
+            token: hello.token.map(AccessToken::new),
+        })
     }
 
     fn on_send(

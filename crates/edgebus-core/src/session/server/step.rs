@@ -1,5 +1,6 @@
 //! What a server has to do about a frame.
 
+use crate::access::AccessToken;
 use crate::admin::Admin;
 use crate::code::Refusal;
 use crate::consumer::{LeaseToken, Settlement};
@@ -12,8 +13,13 @@ use crate::wire::Frame;
 #[derive(Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Step {
-    /// The client introduced itself: answer with this frame.
-    Opened(Frame),
+    /// The client introduced itself: let it in with this frame, if its token is good.
+    Opened {
+        /// The answer.
+        welcome: Frame,
+        /// What is to prove who it is.
+        token: Option<AccessToken>,
+    },
     /// Store the records that passed, in this order; answer the others with their refusals.
     Append {
         /// Tags and records that passed every check.

@@ -235,8 +235,14 @@ fn managed() -> impl Strategy<Value = Managed> {
         attempt,
         entry: entry(token.seq.0),
     });
-    let client = (any::<[u64; 4]>(), any::<u32>(), ".{0,9}", ".{0,9}").prop_map(
-        |(numbers, streams, name, address)| ClientInfo {
+    let client = (
+        any::<[u64; 4]>(),
+        any::<u32>(),
+        ".{0,9}",
+        ".{0,9}",
+        ".{0,9}",
+    )
+        .prop_map(|(numbers, streams, name, address, identity)| ClientInfo {
             id: numbers[0],
             name,
             address,
@@ -244,8 +250,8 @@ fn managed() -> impl Strategy<Value = Managed> {
             streams,
             in_flight: numbers[2],
             sent: numbers[3],
-        },
-    );
+            identity,
+        });
     let answer = prop_oneof![
         reply().prop_map(Answer::Reply),
         ".{0,9}".prop_map(|reason| Answer::DeadLettered { reason }),

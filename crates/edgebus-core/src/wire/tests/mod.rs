@@ -40,6 +40,7 @@ fn every_frame() -> Vec<Frame> {
         version_max: 2,
         client: "till".into(),
         software: "x".into(),
+        token: Some(Bytes::from_static(b"secret")),
     };
     let welcome = Welcome {
         version: 1,

@@ -128,7 +128,7 @@ async fn server_that_could_not_take_a_request_is_asked_with_one_before_all_other
 #[tokio::test]
 async fn client_that_is_being_drained_leaves_in_the_spool_what_is_there() {
     let shared = Shared::spooling(&ClientConfig::default(), SpoolQueue::new(5, 0));
-    let (session, _) = Session::open("till", "test");
+    let (session, _) = Session::open("till", "test", None);
     shared.resume("server", session, &Welcome::default());
     let (work, connection) = shared.spool_work();
     assert_eq!((work.room.is_some(), connection), (true, 1));
@@ -139,7 +139,7 @@ async fn client_that_is_being_drained_leaves_in_the_spool_what_is_there() {
 #[tokio::test]
 async fn receipt_for_what_was_spooled_shows_that_the_connection_is_of_use() {
     let shared = Shared::spooling(&ClientConfig::default(), SpoolQueue::new(1, 0));
-    let (mut session, _) = Session::open("till", "test");
+    let (mut session, _) = Session::open("till", "test", None);
     let welcome = Welcome {
         version: PROTOCOL_VERSION,
         ..Welcome::default()

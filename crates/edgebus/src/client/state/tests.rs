@@ -45,7 +45,7 @@ impl Stand {
 
     /// A connection to a server with this store.
     fn connect(&mut self, store: u8) {
-        let (mut session, _) = Session::open("till-7", "test");
+        let (mut session, _) = Session::open("till-7", "test", None);
         let welcome = Welcome {
             version: PROTOCOL_VERSION,
             ..Welcome::default()

@@ -213,6 +213,7 @@ pub(crate) fn frame_of(kind: u8, body: &[u8]) -> Vec<u8> {
 
 pub(crate) fn hello(version_min: u32, version_max: u32) -> Frame {
     Frame::Hello(Hello {
+        token: None,
         version_min,
         version_max,
         client: "test".into(),

@@ -44,6 +44,7 @@ async fn version_that_the_server_does_not_speak_is_refused() {
 async fn first_frame_must_be_a_hello() {
     let server = TestServer::start().await;
     let long_name = Frame::Hello(Hello {
+        token: None,
         version_min: 1,
         version_max: 1,
         client: "x".repeat(256),

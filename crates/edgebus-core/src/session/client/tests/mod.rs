@@ -16,7 +16,7 @@ fn record() -> Record {
 }
 
 fn opened() -> ClientSession<u32, u32> {
-    let (mut session, _) = ClientSession::open("c", "s");
+    let (mut session, _) = ClientSession::open("c", "s", None);
     let mut events = 0;
     let welcome = Welcome {
         version: PROTOCOL_VERSION,
@@ -67,7 +67,7 @@ fn sends_are_decided_in_any_order_and_each_once() {
 
 #[test]
 fn welcome_of_another_version_is_refused() {
-    let (mut session, _) = ClientSession::<u32, u32>::open("c", "s");
+    let (mut session, _) = ClientSession::<u32, u32>::open("c", "s", None);
     let welcome = Welcome {
         version: PROTOCOL_VERSION + 1,
         ..Welcome::default()

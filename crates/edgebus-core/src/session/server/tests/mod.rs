@@ -19,9 +19,34 @@ fn open() -> ServerSession {
     let mut session = ServerSession::new(ServerLimits::default(), "test");
     assert!(matches!(
         session.on_frame(hello(1, 1)),
-        Ok(Step::Opened(Frame::Welcome(_)))
+        Ok(Step::Opened {
+            welcome: Frame::Welcome(_),
+            token: None
+        })
     ));
     session
+}
+
+#[test]
+fn token_is_handed_on_and_shown_nowhere() {
+    let mut session = ServerSession::new(ServerLimits::default(), "test");
+    let hello = Frame::Hello(Hello {
+        version_min: 1,
+        version_max: 1,
+        token: Some(Bytes::from_static(b"correct-horse")),
+        ..Hello::default()
+    });
+    let shown = format!("{hello:?}");
+    let step = session.on_frame(hello).expect("welcome");
+    let shown = format!("{shown}{step:?}{session:?}");
+    assert!(
+        shown.contains("AccessToken(..)") && !shown.contains("horse"),
+        "{shown}"
+    );
+    let Step::Opened { token, .. } = step else {
+        panic!("not opened")
+    };
+    assert_eq!(token.expect("said").as_bytes(), b"correct-horse");
 }
 
 #[test]

@@ -1,0 +1,57 @@
+//! Reads certificates, tokens and rights again: when they change, or when told to.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use edgebus_core::{Code, Refusal};
+use tokio::time::MissedTickBehavior;
+
+use super::guard::Reloaded;
+use super::{ServerHandle, Shared};
+
+/// The shortest time between two looks.
+const LOOK_MIN: Duration = Duration::from_millis(10);
+
+/// Looks for files that have changed for as long as the server runs.
+pub(super) async fn keep_looking(shared: Arc<Shared>) {
+    let period = shared.config.reload_every.max(LOOK_MIN);
+    let mut looks = tokio::time::interval(period);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        looks.tick().await;
+        let guarded = shared.clone();
+        let looking = tokio::task::spawn_blocking(move || guarded.guard.look());
+        log(&looking.await.unwrap_or_default());
+    }
+}
+
+impl ServerHandle {
+    /// Reads certificates, tokens and rights again, whether or not their files have changed, and
+    /// says so in the log. Connections stay, unless what let them in is not taken any more.
+    ///
+    /// What cannot be used is told, one refusal for each, with the name of the file; what was read
+    /// before it stays.
+    pub async fn reload(&self) -> Vec<Refusal> {
+        let shared = self.shared.clone();
+        let reloading = tokio::task::spawn_blocking(move || shared.guard.reload());
+        let Ok(reloaded) = reloading.await else {
+            let stopping = "the runtime is shutting down";
+            return vec![Refusal::new(Code::ShuttingDown, stopping)];
+        };
+        log(&reloaded);
+        let results = reloaded.into_iter().map(|reloaded| reloaded.result);
+        results.filter_map(Result::err).collect()
+    }
+}
+
+fn log(reloaded: &[Reloaded]) {
+    for Reloaded { what, result } in reloaded {
+        match result {
+            Ok(()) => tracing::info!("reloaded the {what}"),
+            Err(refusal) => {
+                let why = &refusal.message;
+                tracing::warn!("the {what} were not reloaded, the old ones stay: {why}");
+            }
+        }
+    }
+}
