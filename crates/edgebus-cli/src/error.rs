@@ -248,6 +248,10 @@ impl From<ServeError> for CliError {
     fn from(error: ServeError) -> Self {
         match error {
             ServeError::Insecure(url) => insecure(&url),
+            ServeError::Files(refusal) => refusal.into(),
+            error @ ServeError::NoCertificate(_) => {
+                Self::new(Code::BadConfig.as_str(), error.to_string(), REFUSED)
+            }
             other => Self::new(Code::Io.as_str(), other.to_string(), REFUSED),
         }
     }

@@ -233,7 +233,7 @@ pub struct Stats {
     /// What was refused since start for want of room: requests, questions and streams.
     #[prost(uint64, tag = "49")]
     pub busy: u64,
-    /// Bytes of requests that are not decided, of all connections.
+    /// Bytes of requests that are not decided, of all connections, beyond what each has of its own.
     #[prost(uint64, tag = "50")]
     pub undecided_bytes: u64,
     /// Bytes of messages and answers that wait for connections to take them.

@@ -8,8 +8,9 @@
 //! - [`store`]: what is on disk: journal, tables, and the way from one to the other
 //! - [`spool`]: a client's requests on its own disk, until a server has them
 //! - [`bus`]: the engine that writes, and the lanes that lead to it
-//! - [`transport`]: frames over TCP or in memory
 //! - [`access`]: who a client is, and the files that say so
+//! - [`tls`]: certificates, and who is trusted by them
+//! - [`transport`]: frames over TCP, TLS, Unix sockets or in memory
 //! - [`delivery`]: what an application holds while it works on messages
 //! - [`client`], [`server`]: the two ends of a connection
 //! - [`blocking`]: the client for programs without async
@@ -28,6 +29,8 @@ mod error;
 mod ids;
 
 pub mod access;
+
+pub mod tls;
 
 pub mod delivery;
 
@@ -59,4 +62,5 @@ pub use ids::new_request_id;
 pub use server::{Limits, ServeError, Server, ServerConfig, ServerHandle};
 pub use spool::{Spool, SpoolConfig};
 pub use store::{RequestStore, StoreConfig, StoreError, StoreReader};
+pub use tls::{ClientAuth, ServerTls, TlsClientConfig, TlsServerConfig, TlsVersion};
 pub use transport::ServerUrl;

@@ -67,6 +67,26 @@ impl ClientBuilder {
         Self(self.0.reconnect(reconnect))
     }
 
+    /// As [`ClientConfig::ca`].
+    pub fn ca(self, file: impl Into<PathBuf>) -> Self {
+        Self(self.0.ca(file))
+    }
+
+    /// As [`ClientConfig::certificate`].
+    pub fn certificate(self, file: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        Self(self.0.certificate(file, key))
+    }
+
+    /// As [`ClientConfig::server_name`].
+    pub fn server_name(self, name: impl Into<String>) -> Self {
+        Self(self.0.server_name(name))
+    }
+
+    /// As [`ClientConfig::token_file`].
+    pub fn token_file(self, file: impl Into<PathBuf>) -> Self {
+        Self(self.0.token_file(file))
+    }
+
     /// Connects to the first server that is there.
     ///
     /// # Errors

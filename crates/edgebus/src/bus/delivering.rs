@@ -138,6 +138,7 @@ impl MessageBus {
             credit,
             held: config.held,
             place: Place::Process,
+            owner: "".into(),
         };
         let worker = self.open_worker(open).await?;
         let settle = Arc::new(worker.handle);

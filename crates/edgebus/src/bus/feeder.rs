@@ -12,7 +12,7 @@ use edgebus_core::query::{LogPage, LogQuery};
 use edgebus_core::{Code, ConsumerName, Entry, Refusal, Seq};
 use parking_lot::{Condvar, Mutex};
 
-use super::queue::{Command, Queue};
+use super::queue::Queue;
 use crate::store::{StoreError, StoreReader};
 
 /// Something to be read.
@@ -150,7 +150,7 @@ impl Feeder {
             Err(Refusal::new(Code::Corrupt, what).into())
         });
         let fed = read.unwrap_or_else(|error| Fed::Failed { of, error });
-        self.queue.command(Command::Fed(fed));
+        self.queue.feed(fed);
         true
     }
 

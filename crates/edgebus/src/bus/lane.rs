@@ -11,7 +11,9 @@ use edgebus_core::{Code, Record, Refusal, Scope, Seq};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
+use super::pool::{Drawing, Pool, Share};
 use super::queue::{Queue, Queued};
+use super::turns::{Account, Party};
 use crate::store::Fingerprinter;
 
 /// What became of a record: its sequence number and whether it was stored before, or why not.
@@ -39,6 +41,19 @@ impl Default for LaneConfig {
     }
 }
 
+/// Who sends on a lane.
+#[derive(Clone, Debug)]
+pub(crate) struct Sender {
+    /// As proven to the server.
+    pub(crate) identity: String,
+    /// The space of its request ids.
+    pub(crate) scope: Scope,
+    /// Whose turns it takes: all lanes of one owner together get as much as another owner.
+    pub(crate) owner: Arc<str>,
+    /// What its lane shares with others; `None`: it has its own bound only.
+    pub(crate) pool: Option<Pool>,
+}
+
 /// One sender's way to the engine. Cheap to clone; clones share the bound and the order.
 #[derive(Clone, Debug)]
 pub struct Lane {
@@ -53,9 +68,12 @@ pub(super) struct LaneInner {
     pub(super) identity: String,
     /// The space of its request ids.
     pub(super) scope: Scope,
+    account: Account,
     config: LaneConfig,
     messages: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
+    /// What it draws from beside its own bound.
+    drawing: Option<Drawing>,
     waiting: Mutex<Waiting>,
 }
 
@@ -64,8 +82,6 @@ struct Waiting {
     submissions: VecDeque<Submission>,
     /// Whether the engine knows that something waits here.
     scheduled: bool,
-    /// Bytes the engine may still take in this turn and has not.
-    credit: usize,
 }
 
 /// Records that are taken in one piece.
@@ -85,8 +101,16 @@ pub(super) struct Submission {
 /// What a submission takes of its lane's bound.
 #[derive(Debug)]
 struct Place {
-    _permits: (OwnedSemaphorePermit, OwnedSemaphorePermit),
+    _permits: Permits,
     _queued: Queued,
+}
+
+/// Records and bytes of the lane, and bytes of what all lanes share or of the lane's own.
+#[derive(Debug)]
+struct Permits {
+    _messages: OwnedSemaphorePermit,
+    _bytes: OwnedSemaphorePermit,
+    _shared: Option<Share>,
 }
 
 impl Submission {
@@ -148,8 +172,7 @@ impl Lane {
     pub(super) fn new(
         queue: Arc<Queue>,
         keys: Fingerprinter,
-        identity: String,
-        scope: Scope,
+        sender: Sender,
         config: LaneConfig,
     ) -> Self {
         // A bound of 0 would let nobody through, and more than this cannot be counted.
@@ -159,11 +182,13 @@ impl Lane {
             bytes_max: within(config.bytes_max),
         };
         let inner = LaneInner {
-            identity,
-            scope,
+            identity: sender.identity,
+            scope: sender.scope,
+            account: Account::of(sender.owner),
             config,
             messages: Arc::new(Semaphore::new(config.messages_max)),
             bytes: Arc::new(Semaphore::new(config.bytes_max)),
+            drawing: sender.pool.as_ref().map(Pool::drawing),
             waiting: Mutex::default(),
         };
         Self {
@@ -190,16 +215,13 @@ impl Lane {
         let mut answers = Vec::new();
         let mut parts = Vec::with_capacity(1);
         for part in self.split(records) {
-            let (count, bytes) = self.permits_for(&part);
-            let messages = self.inner.messages.clone().acquire_many_owned(count).await;
-            let bytes = self.inner.bytes.clone().acquire_many_owned(bytes).await;
-            parts.push(match (messages, bytes) {
-                (Ok(messages), Ok(bytes)) => {
+            parts.push(match self.room_for(&part).await {
+                Some(permits) => {
                     let waiters = waiters_for(&part, requesting, &mut answers);
-                    self.hand_over(part, waiters, (messages, bytes))
+                    self.hand_over(part, waiters, permits)
                 }
                 // Nobody closes the semaphores; if somebody did, this is what it would mean.
-                _ => Part::Refused(part.len(), shutting_down()),
+                None => Part::Refused(part.len(), shutting_down()),
             });
         }
         Submitted { parts, answers }
@@ -210,24 +232,11 @@ impl Lane {
     /// # Errors
     /// [`Code::Busy`]: none of them was handed over.
     pub fn try_submit(&self, records: Vec<Record>) -> Result<Submitted, Refusal> {
-        let busy = |_| Refusal::new(Code::Busy, "the lane is full: try again").retry_after_ms(10);
+        let busy = || Refusal::new(Code::Busy, "the lane is full: try again").retry_after_ms(10);
         let parts: Vec<_> = self.split(records).collect();
         let mut permits = Vec::with_capacity(parts.len());
         for part in &parts {
-            let (count, bytes) = self.permits_for(part);
-            let messages = self
-                .inner
-                .messages
-                .clone()
-                .try_acquire_many_owned(count)
-                .map_err(busy)?;
-            let bytes = self
-                .inner
-                .bytes
-                .clone()
-                .try_acquire_many_owned(bytes)
-                .map_err(busy)?;
-            permits.push((messages, bytes));
+            permits.push(self.try_room_for(part).ok_or_else(busy)?);
         }
         let parts = parts
             .into_iter()
@@ -271,11 +280,44 @@ impl Lane {
         (part.len() as u32, bytes as u32)
     }
 
+    /// Waits for room; first in the lane, so that a lane which is full takes nothing of others.
+    async fn room_for(&self, part: &VecDeque<(Record, u128)>) -> Option<Permits> {
+        let inner = &self.inner;
+        let (count, bytes) = self.permits_for(part);
+        let messages = inner.messages.clone().acquire_many_owned(count).await;
+        let lane_bytes = inner.bytes.clone().acquire_many_owned(bytes).await;
+        let shared = match &inner.drawing {
+            Some(drawing) => Some(drawing.draw(bytes_of(part)).await?),
+            None => None,
+        };
+        Some(Permits {
+            _messages: messages.ok()?,
+            _bytes: lane_bytes.ok()?,
+            _shared: shared,
+        })
+    }
+
+    fn try_room_for(&self, part: &VecDeque<(Record, u128)>) -> Option<Permits> {
+        let inner = &self.inner;
+        let (count, bytes) = self.permits_for(part);
+        let messages = inner.messages.clone().try_acquire_many_owned(count);
+        let lane_bytes = inner.bytes.clone().try_acquire_many_owned(bytes);
+        let shared = match &inner.drawing {
+            Some(drawing) => Some(drawing.try_draw(bytes_of(part))?),
+            None => None,
+        };
+        Some(Permits {
+            _messages: messages.ok()?,
+            _bytes: lane_bytes.ok()?,
+            _shared: shared,
+        })
+    }
+
     fn hand_over(
         &self,
         records: VecDeque<(Record, u128)>,
         waiters: VecDeque<oneshot::Sender<Answer>>,
-        permits: (OwnedSemaphorePermit, OwnedSemaphorePermit),
+        permits: Permits,
     ) -> Part {
         let count = records.len();
         // A lane that is never empty would keep the engine from ever ending.
@@ -311,21 +353,15 @@ impl Lane {
 }
 
 impl LaneInner {
-    /// What the engine may take in this turn: pieces worth [`SUBMISSION_BYTES`], counting what
-    /// earlier turns left, so that a sender of large records gets no more than one of small ones.
-    pub(super) fn take(&self) -> Option<Submission> {
+    /// What the engine may take in a turn in which it has taken so many bytes: pieces worth
+    /// [`SUBMISSION_BYTES`], or one that is larger and is paid for by later turns.
+    pub(super) fn take(&self, taken: usize) -> Option<Submission> {
         let mut waiting = self.waiting.lock();
-        let next_bytes = waiting.submissions.front()?.bytes;
-        if waiting.credit < next_bytes {
+        let bytes = waiting.submissions.front()?.bytes;
+        if taken > 0 && taken + bytes > SUBMISSION_BYTES {
             return None;
         }
-        waiting.credit -= next_bytes;
         waiting.submissions.pop_front()
-    }
-
-    /// Begins a turn.
-    pub(super) fn grant(&self) {
-        self.waiting.lock().credit += SUBMISSION_BYTES;
     }
 
     /// Ends a turn; says whether something still waits. If not, the next one to hand something
@@ -333,10 +369,13 @@ impl LaneInner {
     pub(super) fn still_waiting(&self) -> bool {
         let mut waiting = self.waiting.lock();
         waiting.scheduled = !waiting.submissions.is_empty();
-        if !waiting.scheduled {
-            waiting.credit = 0;
-        }
         waiting.scheduled
+    }
+}
+
+impl Party for LaneInner {
+    fn account(&self) -> &Account {
+        &self.account
     }
 }
 

@@ -10,13 +10,13 @@ use parking_lot::Mutex;
 use tokio::sync::{oneshot, watch};
 
 use super::dispatch::commands::Change;
-use super::lane::{Lane, LaneConfig, Outcome, engine_gone};
+use super::lane::{Lane, LaneConfig, Outcome, Sender, engine_gone};
 use super::queue::{Command, Queue};
 use super::state::BusState;
 use super::threads;
 use crate::clock::Clock;
 use crate::error::SendError;
-use crate::store::{Fingerprinter, Replay, RequestStore, StoreError, StoreReader};
+use crate::store::{Replay, RequestStore, StoreError, StoreReader};
 
 /// A running store that many senders share. Cheap to clone.
 ///
@@ -77,13 +77,13 @@ impl MessageBus {
                 path: "the bus".into(),
                 source,
             })?;
-        let lane = new_lane(
-            &queue,
-            keys,
-            String::new(),
-            Scope::default(),
-            LaneConfig::default(),
-        );
+        let itself = Sender {
+            identity: String::new(),
+            scope: Scope::default(),
+            owner: "".into(),
+            pool: None,
+        };
+        let lane = Lane::new(queue.clone(), keys, itself, LaneConfig::default());
         let inner = Inner {
             queue,
             reader,
@@ -155,8 +155,21 @@ impl MessageBus {
 
     /// A bounded way in of its own, for one connection: its backlog is nobody else's latency.
     pub fn lane(&self, identity: impl Into<String>, scope: Scope, config: LaneConfig) -> Lane {
+        let identity = identity.into();
+        let owner = identity.as_str().into();
+        let sender = Sender {
+            identity,
+            scope,
+            owner,
+            pool: None,
+        };
+        self.lane_of(sender, config)
+    }
+
+    /// As [`MessageBus::lane`], for a sender whose turns may be shared with others.
+    pub(crate) fn lane_of(&self, sender: Sender, config: LaneConfig) -> Lane {
         let keys = self.inner.reader.fingerprinter();
-        new_lane(&self.inner.queue, keys, identity.into(), scope, config)
+        Lane::new(self.inner.queue.clone(), keys, sender, config)
     }
 
     /// Reads the store from any thread, while it is being written.
@@ -286,16 +299,6 @@ impl Drop for Inner {
             let _ = engine.join();
         }
     }
-}
-
-fn new_lane(
-    queue: &Arc<Queue>,
-    keys: Fingerprinter,
-    identity: String,
-    scope: Scope,
-    config: LaneConfig,
-) -> Lane {
-    Lane::new(queue.clone(), keys, identity, scope, config)
 }
 
 pub(super) fn receipt(message: &Message, outcome: Option<Outcome>) -> Result<Receipt, Refusal> {

@@ -16,9 +16,18 @@ use super::dispatch::commands::{Begin, Change, OpenWorker, Opening, Question};
 use super::feeder::Fed;
 use super::hub::Hub;
 use super::lane::LaneInner;
+use super::turns::{Account, Party, Turns};
 
 /// Control operations that may wait; more are told [`Code::Busy`].
 const CONTROL_MAX: usize = 4096;
+
+/// Commands that the engine takes in one go.
+const COMMANDS_MAX: usize = 64;
+/// What it costs at most to hear what workers say in one go, in bytes: as much as a group, so that
+/// appends wait for no more than that.
+const SAID_COST: u64 = 1024 * 1024;
+/// What it costs to hear of one message that it was settled.
+const SETTLED_COST: usize = 64;
 
 /// What leads to the engine. Shared by all lanes and the engine.
 #[derive(Debug, Default)]
@@ -45,12 +54,89 @@ pub(super) struct Board {
 
 #[derive(Debug, Default)]
 struct State {
-    ready: VecDeque<Arc<LaneInner>>,
+    ready: Turns<LaneInner>,
+    /// Workers that have said something.
+    said: Turns<Mouth>,
+    /// What the feeder found.
+    fed: VecDeque<Fed>,
     commands: VecDeque<Command>,
     /// Something happened that is not in here: a seal was done, or the end has come.
     poked: bool,
     /// Nobody takes commands any more.
     gone: bool,
+}
+
+impl State {
+    fn is_commanded(&self) -> bool {
+        !(self.commands.is_empty() && self.said.is_empty() && self.fed.is_empty())
+    }
+}
+
+/// A worker's way to the engine; what it said and was not heard yet.
+#[derive(Debug)]
+pub(super) struct Mouth {
+    account: Account,
+    waiting: Mutex<VecDeque<Said>>,
+}
+
+impl Mouth {
+    /// Of somebody who has said nothing.
+    pub(super) fn of(owner: Arc<str>) -> Arc<Self> {
+        Arc::new(Self {
+            account: Account::of(owner),
+            waiting: Mutex::default(),
+        })
+    }
+}
+
+impl Party for Mouth {
+    fn account(&self) -> &Account {
+        &self.account
+    }
+}
+
+/// What a worker says.
+#[derive(Debug)]
+pub(super) enum Said {
+    /// It takes more messages.
+    Credit { worker: u64, credit: u32 },
+    /// What became of messages.
+    Settle {
+        consumer: ConsumerName,
+        items: Vec<(LeaseToken, Settlement)>,
+        done: Option<oneshot::Sender<Vec<Result<(), Refusal>>>>,
+    },
+    /// It is gone.
+    Detach { worker: u64, left: Left },
+}
+
+impl Said {
+    /// What it costs to hear it, in bytes, about.
+    fn cost(&self) -> u64 {
+        match self {
+            Self::Settle { items, .. } => {
+                let bytes = items.iter().map(|(_, settlement)| match settlement {
+                    Settlement::Complete(reply) => reply.payload.len(),
+                    _ => 0,
+                });
+                (items.len() * SETTLED_COST + bytes.sum::<usize>()) as u64
+            }
+            _ => SETTLED_COST as u64,
+        }
+    }
+
+    /// Tells whoever waits that nothing was done.
+    pub(super) fn refuse(self, refusal: &Refusal) {
+        if let Self::Settle {
+            items,
+            done: Some(done),
+            ..
+        } = self
+        {
+            // Whoever asked may have gone.
+            drop(done.send(vec![Err(refusal.clone()); items.len()]));
+        }
+    }
 }
 
 /// Counts records as queued for as long as it lives.
@@ -88,16 +174,6 @@ pub(super) enum Command {
         begin: Begin,
         done: Opening,
     },
-    /// A worker takes more messages.
-    Credit { worker: u64, credit: u32 },
-    /// A worker says what became of messages.
-    Settle {
-        consumer: ConsumerName,
-        items: Vec<(LeaseToken, Settlement)>,
-        done: Option<oneshot::Sender<Vec<Result<(), Refusal>>>>,
-    },
-    /// A worker is gone.
-    Detach { worker: u64, left: Left },
     /// Messages are fetched one time.
     Pull {
         consumer: ConsumerName,
@@ -130,22 +206,20 @@ pub(super) enum Command {
         letters: Vec<(u64, ConsumerName, Seq)>,
         done: oneshot::Sender<Result<u64, Refusal>>,
     },
-    /// The feeder found something.
-    Fed(Fed),
 }
 
 impl Command {
+    /// Whether all that was decided has to be on disk before it is done.
+    fn takes_a_group(&self) -> bool {
+        !matches!(self, Self::Pull { .. } | Self::Ask(_))
+    }
+
     /// Tells whoever waits that nothing was done.
     pub(super) fn refuse(self, refusal: &Refusal) {
         let refusal = refusal.clone();
         // Whoever asked may have gone.
         match self {
             Self::Open { done, .. } => drop(done.send(Err(refusal))),
-            Self::Settle { items, done, .. } => {
-                if let Some(done) = done {
-                    drop(done.send(vec![Err(refusal); items.len()]));
-                }
-            }
             Self::Pull { done, .. } => drop(done.send(Err(refusal))),
             Self::Ask(Question::One(_, done)) => drop(done.send(Err(refusal))),
             Self::Change { done, .. } => drop(done.send(Err(refusal))),
@@ -153,10 +227,7 @@ impl Command {
             Self::Requeue { done, .. } | Self::RemoveLetters { done, .. } => {
                 drop(done.send(Err(refusal)));
             }
-            Self::Ask(Question::All(_))
-            | Self::Credit { .. }
-            | Self::Detach { .. }
-            | Self::Fed(_) => {}
+            Self::Ask(Question::All(_)) => {}
         }
     }
 }
@@ -168,20 +239,22 @@ impl Queue {
         if self.is_stopping() {
             return false;
         }
-        state.ready.push_back(lane);
+        state.ready.wait(lane);
         drop(state);
         self.wake.notify_one();
         true
     }
 
-    /// Puts a lane behind the others again.
-    pub(super) fn requeue(&self, lane: Arc<LaneInner>) {
-        self.state.lock().ready.push_back(lane);
+    /// The lane whose turn it is, until [`Queue::served`] is told.
+    pub(super) fn next_lane(&self) -> Option<Arc<LaneInner>> {
+        self.state.lock().ready.next()
     }
 
-    /// The lane whose turn it is.
-    pub(super) fn next_lane(&self) -> Option<Arc<LaneInner>> {
-        self.state.lock().ready.pop_front()
+    /// A lane's turn is over: so many bytes were taken.
+    pub(super) fn served(&self, lane: &Arc<LaneInner>, bytes: usize) {
+        let mut state = self.state.lock();
+        let wants_more = lane.still_waiting();
+        state.ready.served(lane, bytes as u64, wants_more);
     }
 
     /// Hands an operator's command to the engine.
@@ -203,14 +276,31 @@ impl Queue {
         Ok(())
     }
 
-    /// Hands over what workers and the feeder say. Never refused: what they may say is bounded by
-    /// the messages they hold. It is dropped once the engine has gone.
-    pub(super) fn command(&self, command: Command) {
+    /// Hands over what a worker says. Never refused: what it may say is bounded by the messages it
+    /// holds. It is dropped once the engine has gone.
+    pub(super) fn say(&self, mouth: &Arc<Mouth>, said: Said) {
         let mut state = self.state.lock();
         if state.gone {
             return;
         }
-        state.commands.push_back(command);
+        let mut waiting = mouth.waiting.lock();
+        waiting.push_back(said);
+        let first = waiting.len() == 1;
+        drop(waiting);
+        if first {
+            state.said.wait(mouth.clone());
+        }
+        drop(state);
+        self.wake.notify_one();
+    }
+
+    /// Hands over what the feeder found. It is dropped once the engine has gone.
+    pub(super) fn feed(&self, fed: Fed) {
+        let mut state = self.state.lock();
+        if state.gone {
+            return;
+        }
+        state.fed.push_back(fed);
         drop(state);
         self.wake.notify_one();
     }
@@ -219,14 +309,43 @@ impl Queue {
     pub(super) fn engine_gone(&self) {
         let mut state = self.state.lock();
         state.gone = true;
-        let waiting = std::mem::take(&mut state.commands);
+        let commands = std::mem::take(&mut state.commands);
+        let mut said = Vec::new();
+        while let Some(mouth) = state.said.next() {
+            said.extend(mouth.waiting.lock().drain(..));
+            state.said.served(&mouth, 0, false);
+        }
         drop(state);
-        drop(waiting);
+        drop((commands, said));
     }
 
-    /// The commands that wait, in order.
+    /// What workers said, as much as is heard in one go, each in order; and what the feeder found.
+    pub(super) fn take_said(&self) -> (Vec<Said>, VecDeque<Fed>) {
+        let mut state = self.state.lock();
+        let mut said = Vec::new();
+        let mut cost = 0;
+        while cost < SAID_COST
+            && let Some(mouth) = state.said.next()
+        {
+            let mut waiting = mouth.waiting.lock();
+            let next = waiting.pop_front();
+            let more = !waiting.is_empty();
+            drop(waiting);
+            let paid = next.as_ref().map_or(0, Said::cost);
+            cost += paid;
+            state.said.served(&mouth, paid, more);
+            said.extend(next);
+        }
+        (said, std::mem::take(&mut state.fed))
+    }
+
+    /// The commands that wait, in order, up to the first that takes a group of its own.
     pub(super) fn take_commands(&self) -> VecDeque<Command> {
-        std::mem::take(&mut self.state.lock().commands)
+        let mut state = self.state.lock();
+        let commits = state.commands.iter().position(Command::takes_a_group);
+        let count = commits.map_or(state.commands.len(), |at| at + 1);
+        let count = count.min(COMMANDS_MAX);
+        state.commands.drain(..count).collect()
     }
 
     /// Takes nothing new from now on; what is queued is still done.
@@ -257,7 +376,8 @@ impl Queue {
     /// Whether [`Queue::stop`] was called and everything queued was taken.
     pub(super) fn is_drained(&self) -> bool {
         let state = self.state.lock();
-        self.is_stopping() && state.ready.is_empty() && state.commands.is_empty()
+        let lanes = state.ready.is_empty();
+        self.is_stopping() && lanes && !state.is_commanded()
     }
 
     /// Sleeps until something is queued or poked, or for at most a while. With `appends` false,
@@ -266,7 +386,7 @@ impl Queue {
         let mut state = self.state.lock();
         let nothing = |state: &mut State| {
             let lanes = appends && !state.ready.is_empty();
-            !(lanes || !state.commands.is_empty() || state.poked)
+            !(lanes || state.is_commanded() || state.poked)
         };
         match for_at_most {
             None => self.wake.wait_while(&mut state, nothing),

@@ -8,7 +8,7 @@ use edgebus_core::{Code, ConsumerName, RecordLimits, Refusal};
 use tokio::sync::{mpsc, oneshot};
 
 use super::lane::engine_gone;
-use super::queue::{Command, Queue};
+use super::queue::{Mouth, Queue, Said};
 use crate::delivery::{BoxFuture, Settle, WorkerEvent, within_limits};
 
 /// A worker that was taken on, and what comes to it.
@@ -30,6 +30,7 @@ pub(crate) struct WorkerHandle(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     queue: Arc<Queue>,
+    mouth: Arc<Mouth>,
     consumer: ConsumerName,
     worker: u64,
     /// What is said in this process comes through no session that would look after them.
@@ -40,12 +41,14 @@ struct Inner {
 impl WorkerHandle {
     pub(super) fn new(
         queue: Arc<Queue>,
+        owner: Arc<str>,
         consumer: ConsumerName,
         worker: u64,
         limits: RecordLimits,
     ) -> Self {
         Self(Arc::new(Inner {
             queue,
+            mouth: Mouth::of(owner),
             consumer,
             worker,
             limits,
@@ -77,8 +80,9 @@ impl WorkerHandle {
         items: Vec<(LeaseToken, Settlement)>,
         done: Option<oneshot::Sender<Vec<Result<(), Refusal>>>>,
     ) {
-        self.0.queue.command(Command::Settle {
-            consumer: self.0.consumer.clone(),
+        let consumer = self.0.consumer.clone();
+        self.0.say(Said::Settle {
+            consumer,
             items,
             done,
         });
@@ -86,12 +90,14 @@ impl WorkerHandle {
 }
 
 impl Inner {
+    fn say(&self, said: Said) {
+        self.queue.say(&self.mouth, said);
+    }
+
     fn leave(&self, left: Left) {
         if !self.left.swap(true, Ordering::AcqRel) {
-            self.queue.command(Command::Detach {
-                worker: self.worker,
-                left,
-            });
+            let worker = self.worker;
+            self.say(Said::Detach { worker, left });
         }
     }
 }
@@ -123,7 +129,7 @@ impl Settle for WorkerHandle {
     }
 
     fn credit(&self, messages: u32) {
-        self.0.queue.command(Command::Credit {
+        self.0.say(Said::Credit {
             worker: self.0.worker,
             credit: messages,
         });

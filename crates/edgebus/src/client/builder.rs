@@ -89,6 +89,24 @@ impl ClientBuilder {
         self
     }
 
+    /// As [`ClientConfig::ca`].
+    pub fn ca(mut self, file: impl Into<PathBuf>) -> Self {
+        self.config = self.config.ca(file);
+        self
+    }
+
+    /// As [`ClientConfig::certificate`].
+    pub fn certificate(mut self, file: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        self.config = self.config.certificate(file, key);
+        self
+    }
+
+    /// As [`ClientConfig::server_name`].
+    pub fn server_name(mut self, name: impl Into<String>) -> Self {
+        self.config = self.config.server_name(name);
+        self
+    }
+
     /// As [`ClientConfig::token_file`].
     pub fn token_file(mut self, file: impl Into<PathBuf>) -> Self {
         self.config = self.config.token_file(file);

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use edgebus_core::{Code, Refusal};
 
+use crate::tls::TlsClientConfig;
+
 /// How a client is set up.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -27,6 +29,8 @@ pub struct ClientConfig {
     /// How long a server may say nothing before it is asked for a sign of life; one that says
     /// nothing for three times that is taken for lost. From 10 ms to a year.
     pub heartbeat: Duration,
+    /// Whom it trusts where the URL is `tls://`, and how it proves who it is.
+    pub tls: Option<TlsClientConfig>,
     /// The file with its token, which nobody else may read. It is read for each connection.
     pub token_file: Option<PathBuf>,
 }
@@ -42,6 +46,7 @@ impl Default for ClientConfig {
             reconnect: true,
             give_up_after: Some(Duration::from_secs(30)),
             heartbeat: Duration::from_secs(5),
+            tls: None,
             token_file: None,
         }
     }
@@ -97,6 +102,28 @@ impl ClientConfig {
         self
     }
 
+    /// Sets the file of the CAs whose certificates servers may have, as PEM. `tls://` needs it.
+    #[must_use]
+    pub fn ca(mut self, file: impl Into<PathBuf>) -> Self {
+        self.tls.get_or_insert_default().ca = Some(file.into());
+        self
+    }
+
+    /// Sets the files of the client's own certificate and its key, as PEM; nobody else may read the
+    /// latter. Both are read for each connection, so they can be replaced at any time.
+    #[must_use]
+    pub fn certificate(mut self, file: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        self.tls.get_or_insert_default().certificate = Some((file.into(), key.into()));
+        self
+    }
+
+    /// Sets the name that the server's certificate must be for, if not the one in the URL.
+    #[must_use]
+    pub fn server_name(mut self, name: impl Into<String>) -> Self {
+        self.tls.get_or_insert_default().server_name = Some(name.into());
+        self
+    }
+
     /// Sets the file with the client's token, which nobody else may read. It is read for each
     /// connection, so it can be replaced at any time.
     #[must_use]
@@ -135,6 +162,13 @@ fn refused(refusal: &Refusal) -> String {
 }
 
 impl ConnectError {
+    /// Whether asking again leads to nothing, once a connection was there: files that could be used
+    /// then are being replaced.
+    pub(super) fn is_final_after_all(&self) -> bool {
+        let own_files = matches!(self, Self::Refused(refusal) if refusal.code == Code::BadConfig);
+        self.is_final() && !own_files
+    }
+
     /// Whether asking again leads to nothing.
     pub(super) fn is_final(&self) -> bool {
         // What cannot be understood may be another program on the port, for a while.
@@ -148,6 +182,25 @@ impl ConnectError {
             Self::Refused(refusal) | Self::Spool(refusal) => {
                 !refusal.code.is_retryable() && !transient.contains(&refusal.code)
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn client_that_was_connected_goes_on_where_its_files_or_its_name_may_be_mended() {
+        for (code, first, later) in [
+            (Code::Unauthenticated, false, false),
+            (Code::BadConfig, true, false),
+            (Code::WrongVersion, true, true),
+            (Code::TooManyConnections, false, false),
+        ] {
+            let error = ConnectError::Refused(Refusal::new(code, "no"));
+            let is = (error.is_final(), error.is_final_after_all());
+            assert_eq!(is, (first, later), "{code}");
         }
     }
 }

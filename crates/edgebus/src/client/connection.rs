@@ -16,7 +16,8 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::link::Shared;
 use super::state::Session;
-use crate::transport::{Reader, Writer};
+use crate::tls;
+use crate::transport::{Reader, TransportError, Writer};
 
 /// How long a server may take nothing of what was said before the client was dropped.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
@@ -59,7 +60,8 @@ impl Connected {
         let mut frames = Vec::new();
         let mut welcome = None;
         while welcome.is_none() {
-            if !reader.read(&mut frames).await? {
+            let came = reader.read(&mut frames).await;
+            if !came.map_err(no_server)? {
                 written.map_err(disconnected)?;
                 return Err(Refusal::new(
                     Code::Disconnected,
@@ -125,6 +127,25 @@ impl Attached {
                 closed()
             }
         }
+    }
+}
+
+/// What it means that the first frame of a server cannot be read.
+fn no_server(error: TransportError) -> Refusal {
+    let answered = |what: String| {
+        let what = format!("this is not an edgebus server: it answered with {what}");
+        Refusal::new(Code::Disconnected, what)
+    };
+    match error {
+        TransportError::OtherProtocol("TLS") => {
+            answered("TLS; for one that speaks edgebus over TLS write tls://".to_owned())
+        }
+        TransportError::OtherProtocol(other) => answered(other.to_owned()),
+        // Only now it is told what the server thinks of this client's certificate.
+        TransportError::Io(error) => {
+            tls::seen_by_client(&error).unwrap_or_else(|| TransportError::Io(error).into())
+        }
+        error => error.into(),
     }
 }
 

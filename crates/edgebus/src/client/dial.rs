@@ -1,26 +1,22 @@
 //! The way to a server, and back to one that went away.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use edgebus_core::{Code, Refusal};
-use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Instant;
 
 use super::config::{ClientConfig, ConnectError};
 use super::connection::{Attached, Connected};
 use super::link::Shared;
+use super::reach;
 use super::token::token;
-use crate::transport::{Reader, ServerUrl, Writer, over_tcp, over_unix};
+use crate::transport::ServerUrl;
 
 /// How often what waits for a server is looked at while there is none.
 const LOOK_MAX: Duration = Duration::from_millis(250);
 const LOOK_MIN: Duration = Duration::from_millis(5);
-/// How soon a Unix socket is tried again that has no room at the moment.
-const CONNECT_AGAIN: Duration = Duration::from_millis(10);
 /// A year is as good as never, and can be added to any time.
 const BEAT_MIN: Duration = Duration::from_millis(10);
 const BEAT_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -69,52 +65,24 @@ impl Dialer {
     }
 
     async fn connect_to(&self, server: &ServerUrl) -> Result<Connected, ConnectError> {
-        let unreachable = |reason: String| ConnectError::Unreachable {
-            url: server.to_string(),
-            reason,
-        };
         let connect = async {
-            let halves = reach(server, self.config.frame_bytes_max).await;
-            let (reader, writer) = halves.map_err(|e| unreachable(e.to_string()))?;
+            let (reader, writer) = reach::reach(server, &self.config).await?;
             let token = token(&self.config).await.map_err(ConnectError::Refused)?;
             let name = &self.config.name;
             let opened = Connected::open(server.to_string(), reader, writer, name, token);
-            opened.await.map_err(|refusal| match refusal.code {
-                Code::Disconnected => unreachable(refusal.message),
-                _ => ConnectError::Refused(refusal),
-            })
+            opened
+                .await
+                .map_err(|refusal| reach::failed(server, refusal))
         };
         let timeout = self.config.connect_timeout;
         let connected = tokio::time::timeout(timeout, connect).await;
         connected.unwrap_or_else(|_| {
             let seconds = timeout.as_secs_f32();
-            Err(unreachable(format!("no answer within {seconds} s")))
+            Err(reach::unreachable(
+                server,
+                format!("no answer within {seconds} s"),
+            ))
         })
-    }
-}
-
-/// A connection on which nothing was said yet.
-async fn reach(server: &ServerUrl, frame_bytes_max: usize) -> io::Result<(Reader, Writer)> {
-    match server {
-        ServerUrl::Tls { .. } => Err(io::ErrorKind::Unsupported.into()),
-        ServerUrl::Tcp { .. } => {
-            let stream = TcpStream::connect(server.authority()).await?;
-            over_tcp(stream, frame_bytes_max)
-        }
-        ServerUrl::Unix { path } => Ok(over_unix(connect_unix(path).await?, frame_bytes_max)),
-    }
-}
-
-/// Waits while as many connections wait to be accepted as may: over Unix sockets the system says so
-/// at once.
-async fn connect_unix(path: &Path) -> io::Result<UnixStream> {
-    loop {
-        match UnixStream::connect(path).await {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                tokio::time::sleep(CONNECT_AGAIN).await;
-            }
-            connected => return connected,
-        }
     }
 }
 
@@ -174,8 +142,11 @@ async fn find(shared: &Shared, dialer: &Dialer, backoff: &mut Backoff) -> Option
             backoff.wait(after.take()).await;
             match dialer.connect().await {
                 Ok(connected) => return Ok(connected),
-                Err(error) if error.is_final() && !dialer.for_ever => return Err(error),
+                Err(error) if error.is_final_after_all() && !dialer.for_ever => {
+                    return Err(error);
+                }
                 Err(ConnectError::Refused(refusal)) => {
+                    shared.not_let_in(&refusal);
                     after = refusal.retry_after_ms.map(Duration::from_millis);
                 }
                 Err(_) => {}

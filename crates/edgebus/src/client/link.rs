@@ -122,6 +122,18 @@ impl Shared {
         self.spool_filled.notify_one();
     }
 
+    /// A server is there and does not let the client in: whoever asks is told that from now on.
+    pub(super) fn not_let_in(&self, why: &Refusal) {
+        self.state.lock().still_away(why);
+        self.states.send_if_modified(|current| match current {
+            ConnectionState::Lost { reason } if reason != why => {
+                reason.clone_from(why);
+                true
+            }
+            _ => false,
+        });
+    }
+
     /// There will be no connection any more. The first reason counts.
     pub(super) fn close(&self, reason: &Refusal) {
         let told = self.state.lock().close(reason);

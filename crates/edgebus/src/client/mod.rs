@@ -2,8 +2,8 @@
 //!
 //! In reading order: [`Client`] the handle, with [`requests`] and [`consuming`], made by
 //! [`mod@builder`] as [`config`] says; [`mod@link`] what its clones share; [`mod@state`] what is
-//! kept over its connections, out of [`undecided`], [`outgoing`] and [`streams`]; [`dial`], with [`token`], and
-//! [`connection`] the tasks that find a server and move frames; [`pending`] and [`telling`] who
+//! kept over its connections, out of [`undecided`], [`outgoing`] and [`streams`]; [`dial`],
+//! with [`reach`] and [`token`], and [`connection`] the tasks that find a server and move frames; [`pending`] and [`telling`] who
 //! waits for what, and is told; [`mod@states`] how the connection fares; [`mod@stream`] what a
 //! worker says; [`spooling`] a client with a spool.
 //!
@@ -21,6 +21,7 @@ mod dial;
 mod link;
 mod outgoing;
 mod pending;
+mod reach;
 mod requests;
 mod spooling;
 mod state;
@@ -91,7 +92,7 @@ struct Window {
 }
 
 impl Client {
-    /// Connects to a server, given as `tcp://HOST:PORT`. Cancel-safe: a future that is dropped leaves
+    /// Connects to a server, given as `tcp://HOST:PORT` or `unix:///PATH`. Cancel-safe: a future that is dropped leaves
     /// nothing behind.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use super::guard::Guard;
 use super::guest::{Guest, Peer};
 use crate::access::{Grants, Identity, Proof, Rights, TokenDigest, Tokens};
+use crate::bus::{Pool, Sender};
 
 /// Who asks, and what it may do, at one moment. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -50,6 +51,25 @@ impl Asker {
             let rights = rights.borrow_and_update().clone();
             Arc::new(rights.grants(identity.name()))
         });
+    }
+
+    /// Whose turns its connection takes: those of who it is, or, if that is not proven, of where it
+    /// comes from.
+    pub(super) fn owner(&self) -> Arc<str> {
+        match self.identity.proof() {
+            Proof::None => format!("@{}", self.peer.origin()).into(),
+            _ => self.identity.name().into(),
+        }
+    }
+
+    /// As whom it sends; what is undecided counts in the pool.
+    pub(super) fn sender(&self, pool: Pool) -> Sender {
+        Sender {
+            identity: self.identity.name().to_owned(),
+            scope: self.scope,
+            owner: self.owner(),
+            pool: Some(pool),
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use edgebus_core::Refusal;
 
 use crate::bus::LaneConfig;
+use crate::tls::TlsServerConfig;
 use crate::transport::ServerUrl;
 
 /// How a server is set up.
@@ -17,6 +18,8 @@ pub struct ServerConfig {
     pub listen: Vec<ServerUrl>,
     /// Whether plain TCP may be reached from other machines.
     pub insecure: bool,
+    /// How the server proves who it is where it listens on `tls://`, and what it asks of clients.
+    pub tls: Option<TlsServerConfig>,
     /// The file of who may do what; see [`crate::access::RightsFile`]. `None`: everyone may do
     /// everything.
     pub rights: Option<PathBuf>,
@@ -38,6 +41,7 @@ impl Default for ServerConfig {
         Self {
             listen: vec![ServerUrl::default()],
             insecure: false,
+            tls: None,
             rights: None,
             tokens: None,
             reload_every: Duration::from_secs(2),
@@ -124,6 +128,9 @@ pub enum ServeError {
     /// A certificate, a key, tokens or rights cannot be used; the refusal names the file.
     #[error("{}", .0.message)]
     Files(Refusal),
+    /// It is to listen on `tls://`, and there is no certificate.
+    #[error("{0} needs a certificate: set `certificate` and `key` of `tls`")]
+    NoCertificate(ServerUrl),
     /// The address cannot be listened on.
     #[error("cannot listen on {url}: {source}")]
     Listen {

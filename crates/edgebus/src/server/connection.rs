@@ -9,12 +9,12 @@ use edgebus_core::wire::Frame;
 use edgebus_core::{Code, Kind, Record, Refusal};
 use tokio::sync::{Semaphore, mpsc, watch};
 
-use super::asker::{Asker, Standing};
+use super::asker::Standing;
 use super::authorize::verb_to_send;
 use super::clients::Figures;
 use super::places::{self, Full, Seat};
 use super::reply::{self, Reply};
-use super::streams::{EndedStreams, Left, Streams};
+use super::streams::{EndedStreams, Left, Runs, Streams};
 use super::{GOODBYE_TIMEOUT, Guest, Peer, Shared, say_goodbye};
 use crate::bus::Lane;
 use crate::transport::{Reader, TransportError, Writer};
@@ -30,7 +30,7 @@ pub(super) async fn run(
     shared: Arc<Shared>,
     mut reader: Reader,
     writer: Writer,
-    guest: Guest,
+    mut guest: Guest,
     seat: &mut Seat,
 ) -> Result<(), Refusal> {
     let peer = guest.peer;
@@ -44,8 +44,14 @@ pub(super) async fn run(
         Peer::SameProcess => Place::Process,
     };
     let frame_bytes_max = shared.config.limits.frame_bytes_max;
+    let standing = Standing::new(&guest);
+    let runs = Runs {
+        place,
+        owner: standing.asker.owner(),
+    };
     let (streams, pushes, ended_streams) =
-        Streams::new(shared.bus.clone(), figures.clone(), place, frame_bytes_max);
+        Streams::new(shared.bus.clone(), figures.clone(), runs, frame_bytes_max);
+    let sender = standing.asker.sender(shared.undecided.clone());
     let (replies, replies_out) = mpsc::channel(REPLIES);
     let (ending, ending_out) = watch::channel(false);
     let writing = reply::write_all(shared.clone(), writer, replies_out, pushes, ending_out);
@@ -56,13 +62,9 @@ pub(super) async fn run(
             concat!("edgebus ", env!("CARGO_PKG_VERSION")),
         )
         .store_id(shared.bus.store_id()),
-        lane: shared.bus.lane(
-            guest.identity.name(),
-            guest.scope,
-            shared.config.limits.lane,
-        ),
+        lane: shared.bus.lane_of(sender, shared.config.limits.lane),
         shared: &shared,
-        standing: Standing::new(&guest),
+        standing,
         seat,
         figures,
         streams,
@@ -75,7 +77,9 @@ pub(super) async fn run(
                 .min(Semaphore::MAX_PERMITS),
         )),
     };
-    let ended = conversation.converse(&mut reader, ended_streams).await;
+    let ended = conversation
+        .converse(&mut reader, ended_streams, &mut guest)
+        .await;
     // Whoever waits for messages must not be given those that come back now.
     ending.send_replace(true);
     // Workers of this process that are gone were dropped, which is as good as a word. Others may
@@ -131,9 +135,10 @@ impl Conversation<'_> {
         &mut self,
         reader: &mut Reader,
         mut ended_streams: EndedStreams,
+        guest: &mut Guest,
     ) -> Result<(), Refusal> {
         let mut stopping = self.shared.stopping.subscribe();
-        let handshake = self.seat.since() + self.shared.config.limits.handshake_timeout;
+        let handshake = self.shared.handshake_until(self.seat.since());
         let handshake = tokio::time::sleep_until(handshake.into());
         tokio::pin!(handshake);
         let mut frames = Vec::new();
@@ -146,6 +151,7 @@ impl Conversation<'_> {
                 () = self.seat.pushed_out() => return Err(places::pushed_out()),
                 // An error would mean that the server is gone, which is the same.
                 _ = stopping.wait_for(|stopping| *stopping) => return Err(stopped()),
+                refusal = guest.revoked() => return Err(refusal),
                 () = self.standing.changed() => Came::Change,
                 Some((stream, why)) = ended_streams.recv() => Came::EndOfStream(stream, why),
                 // The client takes nothing, or is gone: its leases must not wait for it.
@@ -172,6 +178,7 @@ impl Conversation<'_> {
                 Ok(true) => {}
                 Ok(false) => return Ok(()),
                 Err(TransportError::Protocol(refusal)) => return Err(refusal),
+                Err(TransportError::OtherProtocol(other)) => return Err(not_edgebus(other)),
                 Err(TransportError::Io(error)) => {
                     tracing::debug!(%error, "a client went away");
                     return Ok(());
@@ -230,18 +237,18 @@ impl Conversation<'_> {
     async fn enter(&mut self, welcome: Frame, token: Option<AccessToken>) -> Result<(), Refusal> {
         self.standing
             .introduce(&self.shared.guard, token.as_ref())?;
-        let Asker {
-            identity, scope, ..
-        } = &self.standing.asker;
-        if let Err(refusal) = self.seat.settle(identity) {
+        let asker = &self.standing.asker;
+        if let Err(refusal) = self.seat.settle(&asker.identity) {
             self.shared.counters.full(Full::Identity);
             return Err(refusal);
         }
         let config = self.shared.config.limits.lane;
-        self.lane = self.shared.bus.lane(identity.name(), *scope, config);
+        let sender = asker.sender(self.shared.undecided.clone());
+        self.lane = self.shared.bus.lane_of(sender, config);
+        self.streams.belong_to(asker.owner());
         self.figures
             .set_name(self.session.client().unwrap_or_default());
-        self.figures.set_identity(identity);
+        self.figures.set_identity(&asker.identity);
         self.reply(Reply::Frames(vec![welcome])).await;
         Ok(())
     }
@@ -423,6 +430,11 @@ fn too_many_requests(tag: u64, max: usize) -> Outcome {
         tag,
         result: Err(Refusal::new(Code::Busy, message).retry_after_ms(100)),
     }
+}
+
+fn not_edgebus(other: &str) -> Refusal {
+    let what = format!("{other} came, and this port speaks edgebus without TLS: connect by tcp://");
+    Refusal::new(Code::UnknownFrame, what)
 }
 
 fn gone() -> Refusal {

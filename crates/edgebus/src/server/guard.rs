@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use edgebus_core::{Code, Refusal};
+use rustls_pki_types::CertificateDer;
 use tokio::sync::watch;
 
 use super::config::{ServeError, ServerConfig};
 use crate::access::{Rights, RightsFile, Tokens, Watched};
+use crate::tls::ServerTls;
 
 /// What decides who may come in. The default lets everybody in and has them do everything.
 #[derive(Debug, Default)]
@@ -18,6 +20,7 @@ pub(crate) struct Guard {
     /// `None`: everyone may do everything.
     rights: Option<Watched<Rights>>,
     tokens: Option<Watched<Tokens>>,
+    tls: Option<Watched<ServerTls>>,
 }
 
 /// What came of reading something again.
@@ -38,6 +41,7 @@ impl Guard {
         Ok(Self {
             rights: watched(&config.rights, RightsFile::load)?,
             tokens: watched(&config.tokens, Tokens::load)?,
+            tls: watched_tls(config)?,
         })
     }
 
@@ -55,7 +59,7 @@ impl Guard {
 
     /// Whether there is anything to read again.
     pub(super) fn watches(&self) -> bool {
-        self.rights.is_some() || self.tokens.is_some()
+        self.rights.is_some() || self.tokens.is_some() || self.tls.is_some()
     }
 
     /// Who may do what, and how that changes; `None`: everyone may do everything.
@@ -68,26 +72,88 @@ impl Guard {
         self.tokens.as_ref().map(Watched::subscribe)
     }
 
+    /// The TLS to shake hands with, and how it changes after that; `None` when there is none.
+    pub(super) fn tls(&self) -> Option<Trust> {
+        let mut changes = self.tls.as_ref()?.subscribe();
+        let tls = changes.borrow_and_update().clone();
+        Some(Trust { tls, changes })
+    }
+
+    /// What will soon be of no more use, in words.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let now = std::time::SystemTime::now();
+        let tls = self.tls.as_ref();
+        tls.map_or_else(Vec::new, |tls| tls.current().warnings(now))
+    }
+
     /// Reads what has changed. Blocks for as long as the files take.
     pub(super) fn look(&self) -> Vec<Reloaded> {
         let tokens = self.tokens.as_ref().and_then(Watched::look);
         let rights = self.rights.as_ref().and_then(Watched::look);
-        let tokens = Reloaded::of("tokens", tokens);
-        tokens.chain(Reloaded::of("rights", rights)).collect()
+        let tls = self.tls.as_ref().and_then(Watched::look);
+        Reloaded::all([
+            ("certificates", tls),
+            ("tokens", tokens),
+            ("rights", rights),
+        ])
     }
 
     /// Reads everything again. Blocks for as long as the files take.
     pub(super) fn reload(&self) -> Vec<Reloaded> {
         let tokens = self.tokens.as_ref().map(Watched::reload);
         let rights = self.rights.as_ref().map(Watched::reload);
-        let tokens = Reloaded::of("tokens", tokens);
-        tokens.chain(Reloaded::of("rights", rights)).collect()
+        let tls = self.tls.as_ref().map(Watched::reload);
+        Reloaded::all([
+            ("certificates", tls),
+            ("tokens", tokens),
+            ("rights", rights),
+        ])
     }
 }
 
 impl Reloaded {
-    fn of(what: &'static str, result: Option<Result<(), Refusal>>) -> impl Iterator<Item = Self> {
-        result.into_iter().map(move |result| Self { what, result })
+    /// Those of a list that were read.
+    fn all(read: [(&'static str, Option<Result<(), Refusal>>); 3]) -> Vec<Self> {
+        let read = read.into_iter();
+        read.filter_map(|(what, result)| result.map(|result| Self { what, result }))
+            .collect()
+    }
+}
+
+/// Whom the server trusts, now and as that changes.
+#[derive(Clone, Debug)]
+pub(super) struct Trust {
+    /// What a connection came in by, or was looked at with last.
+    pub(super) tls: Arc<ServerTls>,
+    changes: watch::Receiver<Arc<ServerTls>>,
+}
+
+/// A certificate that let somebody in, and whether it still would.
+#[derive(Clone, Debug)]
+pub(super) struct Admission {
+    chain: Vec<CertificateDer<'static>>,
+    trust: Trust,
+}
+
+impl Admission {
+    pub(super) fn new(chain: Vec<CertificateDer<'static>>, trust: Trust) -> Self {
+        Self { chain, trust }
+    }
+
+    /// Waits until it would not let anybody in any more: why. Cancel-safe.
+    pub(super) async fn revoked(&mut self) -> Refusal {
+        loop {
+            if self.trust.changes.changed().await.is_err() {
+                // Nothing changes any more.
+                return std::future::pending().await;
+            }
+            let tls = self.trust.changes.borrow_and_update().clone();
+            let same = tls.trusts_as(&self.trust.tls);
+            self.trust.tls = tls;
+            if !same && let Err(refusal) = self.trust.tls.check(&self.chain) {
+                return refusal;
+            }
+        }
     }
 }
 
@@ -101,4 +167,12 @@ fn watched<T: Send + Sync + 'static>(
     let files = vec![file.clone()];
     let watched = Watched::open(files, move || load(&file)).map_err(ServeError::Files)?;
     Ok(Some(watched))
+}
+
+fn watched_tls(config: &ServerConfig) -> Result<Option<Watched<ServerTls>>, ServeError> {
+    let Some(tls) = config.tls.clone() else {
+        return Ok(None);
+    };
+    let watched = Watched::open(tls.files(), move || ServerTls::load(&tls));
+    Ok(Some(watched.map_err(ServeError::Files)?))
 }

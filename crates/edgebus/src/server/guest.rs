@@ -3,8 +3,9 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use edgebus_core::Scope;
+use edgebus_core::{Refusal, Scope};
 
+use super::guard::Admission;
 use super::places::Origin;
 use crate::access::Identity;
 
@@ -49,6 +50,8 @@ pub(super) struct Guest {
     pub(super) identity: Identity,
     /// The space of its request ids.
     pub(super) scope: Scope,
+    /// The certificate it came in by.
+    pub(super) admission: Option<Admission>,
 }
 
 impl Guest {
@@ -58,6 +61,21 @@ impl Guest {
             peer,
             identity,
             scope: Scope::default(),
+            admission: None,
+        }
+    }
+
+    /// The same guest, who came in by a certificate.
+    pub(super) fn admitted(self, admission: Admission) -> Self {
+        let admission = Some(admission);
+        Self { admission, ..self }
+    }
+
+    /// Waits until what let it in is not taken any more: why. Cancel-safe.
+    pub(super) async fn revoked(&mut self) -> Refusal {
+        match &mut self.admission {
+            Some(admission) => admission.revoked().await,
+            None => std::future::pending().await,
         }
     }
 }

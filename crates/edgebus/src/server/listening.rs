@@ -5,15 +5,16 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use edgebus_core::Refusal;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::config::{ServeError, ServerConfig};
 use super::guest::{Guest, Peer};
-use super::{Shared, say_goodbye, serve};
+use super::{Shared, handshake, places, say_goodbye, serve};
 use crate::access::Identity;
 use crate::files::socket::{self, SocketName};
 use crate::transport::{Reader, ServerUrl, Writer, over_tcp, over_unix};
@@ -32,6 +33,7 @@ pub(super) struct Listeners(Vec<Listener>);
 #[derive(Debug)]
 enum Listener {
     Tcp(TcpListener),
+    Tls(TcpListener),
     Unix {
         listener: UnixListener,
         url: ServerUrl,
@@ -48,8 +50,12 @@ pub(super) struct Arrived {
 
 enum Socket {
     Tcp(TcpStream),
+    Tls(TcpStream),
     Unix(UnixStream),
 }
+
+/// A connection, and who is at its other end.
+pub(super) type Entered = (Reader, Writer, Guest);
 
 impl Listeners {
     /// Listens on every address.
@@ -62,6 +68,9 @@ impl Listeners {
             let plain = !url.is_loopback() && !url.is_encrypted();
             if plain && !config.insecure {
                 return Err(ServeError::Insecure(url.clone()));
+            }
+            if url.is_encrypted() && config.tls.is_none() {
+                return Err(ServeError::NoCertificate(url.clone()));
             }
         }
         for url in &config.listen {
@@ -92,10 +101,13 @@ impl Listener {
             source,
         };
         match url {
-            ServerUrl::Tls { .. } => Err(failed(std::io::ErrorKind::Unsupported.into())),
-            ServerUrl::Tcp { .. } => {
+            ServerUrl::Tcp { .. } | ServerUrl::Tls { .. } => {
                 let bound = TcpListener::bind(url.authority()).await;
-                Ok(Self::Tcp(bound.map_err(failed)?))
+                let listener = bound.map_err(failed)?;
+                Ok(match url.is_encrypted() {
+                    true => Self::Tls(listener),
+                    false => Self::Tcp(listener),
+                })
             }
             ServerUrl::Unix { path } => {
                 let bound = socket::listen(path, config.unix_mode, BACKLOG);
@@ -113,6 +125,7 @@ impl Listener {
     fn url(&self) -> Option<ServerUrl> {
         match self {
             Self::Tcp(listener) => listener.local_addr().ok().map(ServerUrl::of),
+            Self::Tls(listener) => listener.local_addr().ok().map(ServerUrl::of_tls),
             Self::Unix { url, .. } => Some(url.clone()),
         }
     }
@@ -122,6 +135,10 @@ impl Listener {
             Self::Tcp(listener) => {
                 let (stream, address) = listener.accept().await?;
                 (Socket::Tcp(stream), Peer::Remote(address))
+            }
+            Self::Tls(listener) => {
+                let (stream, address) = listener.accept().await?;
+                (Socket::Tls(stream), Peer::Remote(address))
             }
             Self::Unix { listener, .. } => {
                 let (stream, _) = listener.accept().await?;
@@ -156,9 +173,20 @@ pub(super) async fn welcome(shared: Arc<Shared>, arrived: Arrived) {
     shared.counters.accept();
     let peer = arrived.peer;
     match shared.places.take(peer.origin()) {
-        Ok(seat) => {
-            if let Some((reader, writer, guest)) = arrived.enter(&shared).await {
-                serve(&shared, reader, writer, guest, seat).await;
+        Ok(mut seat) => {
+            let until = shared.handshake_until(seat.since());
+            let entered = tokio::select! {
+                entered = arrived.enter(&shared, until) => entered,
+                () = seat.pushed_out() => Err(Some(places::pushed_out())),
+            };
+            match entered {
+                Ok((reader, writer, guest)) => serve(&shared, reader, writer, guest, seat).await,
+                Err(Some(refusal)) => {
+                    shared.counters.cut(&refusal);
+                    shared.counters.fail_handshake();
+                    shared.log_refused(&peer, &refusal);
+                }
+                Err(None) => {}
             }
         }
         Err((full, refusal)) => {
@@ -166,7 +194,8 @@ pub(super) async fn welcome(shared: Arc<Shared>, arrived: Arrived) {
             shared.log_refused(&peer, &refusal);
             // Beyond that many they find out by themselves: telling them takes room as well.
             if let Ok(_turn) = shared.turned_away.try_acquire()
-                && let Some((mut reader, writer, _)) = arrived.enter(&shared).await
+                && let until = shared.handshake_until(Instant::now())
+                && let Ok((mut reader, writer, _)) = arrived.enter(&shared, until).await
             {
                 say_goodbye(&mut reader, writer, refusal).await;
             }
@@ -175,14 +204,18 @@ pub(super) async fn welcome(shared: Arc<Shared>, arrived: Arrived) {
 }
 
 impl Arrived {
-    /// Makes a connection of it and finds out who it is; `None` when it is not let in.
-    async fn enter(self, shared: &Shared) -> Option<(Reader, Writer, Guest)> {
+    /// Makes a connection of it and finds out who it is, until some time.
+    ///
+    /// # Errors
+    /// Why it is not let in, which it was told; nothing when it is gone.
+    async fn enter(self, shared: &Shared, until: Instant) -> Result<Entered, Option<Refusal>> {
         let frame_bytes_max = shared.config.limits.frame_bytes_max;
         let ((reader, writer), identity) = match self.socket {
             Socket::Tcp(stream) => {
-                let halves = over_tcp(stream, frame_bytes_max).ok()?;
+                let halves = over_tcp(stream, frame_bytes_max).map_err(|_| None)?;
                 (halves, Identity::anonymous())
             }
+            Socket::Tls(stream) => return handshake::enter(shared, stream, self.peer, until).await,
             Socket::Unix(stream) => {
                 let identity = match self.peer {
                     Peer::Unix { uid } => Identity::unix(uid),
@@ -191,8 +224,7 @@ impl Arrived {
                 (over_unix(stream, frame_bytes_max), identity)
             }
         };
-        let guest = Guest::new(self.peer, identity);
-        Some((reader, writer, guest))
+        Ok((reader, writer, Guest::new(self.peer, identity)))
     }
 }
 

@@ -1,7 +1,8 @@
 //! The server: listens, and carries each connection's frames to the bus and back.
 //!
 //! In reading order: [`config`] how it is set up; [`Server`] runs it; [`listening`] where clients
-//! come in; [`guest`] who came, [`guard`] who may; [`connection`] reads one client's frames and acts
+//! come in, with [`handshake`] where that is by TLS; [`guest`] who came, [`guard`] who may, read
+//! again by [`reload`]; [`connection`] reads one client's frames and acts
 //! on them; [`streams`] carries messages and notifications to it; [`reply`] writes what comes back;
 //! [`answers`] keeps replies that are waited for; [`queries`] and [`operators`] answer questions;
 //! [`clients`] knows who is connected, [`places`] how many may be; [`memory`] connects clients of
@@ -23,6 +24,7 @@ mod counters;
 mod descriptors;
 mod guard;
 mod guest;
+mod handshake;
 mod listening;
 mod log_budget;
 mod memory;
@@ -47,7 +49,7 @@ use edgebus_core::wire::{Frame, TAG_CONNECTION};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-use crate::bus::MessageBus;
+use crate::bus::{MessageBus, Pool};
 use crate::transport::{Inbox, Reader, Receive, ServerUrl, Writer};
 use asker::Asker;
 use config::BESIDE_PAYLOAD_BYTES;
@@ -87,6 +89,8 @@ pub(crate) struct Shared {
     log: LogBudget,
     places: Arc<Places>,
     receive: Receive,
+    /// Bytes of requests that may be undecided.
+    undecided: Pool,
     clients: clients::Clients,
     turned_away: Semaphore,
     stopping: watch::Sender<bool>,
@@ -206,6 +210,7 @@ impl Shared {
             log: LogBudget::default(),
             places: Arc::new(Places::new(&config.limits)),
             receive: receive(&config.limits),
+            undecided: Pool::new(config.limits.in_flight_bytes_max),
             config,
             clients: clients::Clients::default(),
             turned_away: Semaphore::new(TURNED_AWAY_MAX),
@@ -232,6 +237,11 @@ impl Shared {
         });
     }
 
+    /// Until when it must be known who somebody is that came at some time.
+    fn handshake_until(&self, since: Instant) -> Instant {
+        since + self.config.limits.handshake_timeout
+    }
+
     fn limits(&self) -> ServerLimits {
         let frame_bytes_max = self.config.limits.frame_bytes_max;
         let mut record = self.bus.record_limits();
@@ -251,6 +261,7 @@ impl Shared {
             uptime_ms: self.started.elapsed().as_millis() as u64,
             connections,
             connections_new,
+            undecided_bytes: self.undecided.taken_bytes() as u64,
             receiving_bytes: self.receive.inbox.held_bytes() as u64,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             ..self.bus.stats()

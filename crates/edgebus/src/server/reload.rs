@@ -4,24 +4,35 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use edgebus_core::{Code, Refusal};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use super::guard::Reloaded;
 use super::{ServerHandle, Shared};
 
 /// The shortest time between two looks.
 const LOOK_MIN: Duration = Duration::from_millis(10);
+/// How often it is said that something ends soon.
+const WARN_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Looks for files that have changed for as long as the server runs.
 pub(super) async fn keep_looking(shared: Arc<Shared>) {
     let period = shared.config.reload_every.max(LOOK_MIN);
     let mut looks = tokio::time::interval(period);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut warn_at = Instant::now();
     loop {
         looks.tick().await;
         let guarded = shared.clone();
         let looking = tokio::task::spawn_blocking(move || guarded.guard.look());
-        log(&looking.await.unwrap_or_default());
+        let reloaded = looking.await.unwrap_or_default();
+        log(&reloaded);
+        // What was just read may end soon as well.
+        if !reloaded.is_empty() || Instant::now() >= warn_at {
+            warn_at = Instant::now() + WARN_EVERY;
+            for warning in shared.guard.warnings() {
+                tracing::warn!("{warning}");
+            }
+        }
     }
 }
 

@@ -46,13 +46,19 @@ pub(super) type EndedStreams = mpsc::UnboundedReceiver<(u64, Refusal)>;
 pub(super) struct Streams {
     bus: MessageBus,
     figures: Arc<Figures>,
-    /// Where its workers run.
-    place: Place,
+    runs: Runs,
     /// Bytes of messages that are put into one frame, if there is more than one.
     frame_bytes: usize,
     open: HashMap<u64, Stream>,
     frames: mpsc::Sender<Frame>,
     ended: mpsc::UnboundedSender<(u64, Refusal)>,
+}
+
+/// Where a connection's workers run, and whose turns they take.
+#[derive(Debug)]
+pub(super) struct Runs {
+    pub(super) place: Place,
+    pub(super) owner: Arc<str>,
 }
 
 #[derive(Debug)]
@@ -94,7 +100,7 @@ impl Streams {
     pub(super) fn new(
         bus: MessageBus,
         figures: Arc<Figures>,
-        place: Place,
+        runs: Runs,
         frame_bytes_max: usize,
     ) -> (Self, Pushes, EndedStreams) {
         let (frames, pushes) = mpsc::channel(FRAMES);
@@ -102,13 +108,18 @@ impl Streams {
         let streams = Self {
             bus,
             figures,
-            place,
+            runs,
             frame_bytes: frame_bytes_max / 4,
             open: HashMap::new(),
             frames,
             ended,
         };
         (streams, pushes, ended_streams)
+    }
+
+    /// It is known now whose turns the workers take.
+    pub(super) fn belong_to(&mut self, owner: Arc<str>) {
+        self.runs.owner = owner;
     }
 
     /// Opens a stream.
@@ -163,7 +174,8 @@ impl Streams {
             config: consume.config,
             credit: first as u32,
             held: consume.held,
-            place: self.place,
+            place: self.runs.place,
+            owner: self.runs.owner.clone(),
         };
         let opened = self.bus.open_worker(open).await?;
         let needs = match asker.limits() {

@@ -6,18 +6,29 @@
 //! Invariant: what is counted is counted at the socket, below any encryption, so that it goes up
 //! while a slow way carries part of something.
 
-use std::io;
-use std::pin::Pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use bytes::BytesMut;
+use tokio::io::{self, AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::{tcp, unix};
+use tokio_rustls::TlsStream;
+
+use super::metered::Metered;
 
 /// What bytes come from.
 #[derive(Debug)]
 pub(super) enum ReadHalf {
     Tcp(tcp::OwnedReadHalf),
     Unix(unix::OwnedReadHalf),
+    Tls {
+        half: io::ReadHalf<TlsStream<Metered>>,
+        /// Bytes that have come at the socket.
+        came: Arc<AtomicU64>,
+    },
 }
 
 /// What bytes go to.
@@ -25,6 +36,36 @@ pub(super) enum ReadHalf {
 pub(super) enum WriteHalf {
     Tcp(tcp::OwnedWriteHalf),
     Unix(unix::OwnedWriteHalf),
+    Tls(io::WriteHalf<TlsStream<Metered>>),
+}
+
+impl ReadHalf {
+    /// Bytes that have come below what is read, where that is something else.
+    pub(super) fn came_below(&self) -> Option<u64> {
+        match self {
+            Self::Tls { came, .. } => Some(came.load(Ordering::Relaxed)),
+            Self::Tcp(_) | Self::Unix(_) => None,
+        }
+    }
+}
+
+impl ReadHalf {
+    /// Waits for the first bytes and reads them; `None` when something has come below that is no
+    /// byte yet: part of a record. Cancel-safe.
+    pub(super) async fn begin(&mut self, buffer: &mut BytesMut) -> io::Result<Option<usize>> {
+        let Self::Tls { came, .. } = &self else {
+            return self.read_buf(buffer).await.map(Some);
+        };
+        let came = came.clone();
+        let before = came.load(Ordering::Relaxed);
+        let mut reading = pin!(self.read_buf(buffer));
+        poll_fn(|cx| match reading.as_mut().poll(cx) {
+            Poll::Ready(read) => Poll::Ready(read.map(Some)),
+            Poll::Pending if came.load(Ordering::Relaxed) > before => Poll::Ready(Ok(None)),
+            Poll::Pending => Poll::Pending,
+        })
+        .await
+    }
 }
 
 impl AsyncRead for ReadHalf {
@@ -36,6 +77,16 @@ impl AsyncRead for ReadHalf {
         match self.get_mut() {
             Self::Tcp(half) => Pin::new(half).poll_read(cx, buffer),
             Self::Unix(half) => Pin::new(half).poll_read(cx, buffer),
+            Self::Tls { half, .. } => {
+                let read = Pin::new(half).poll_read(cx, buffer);
+                read.map_err(|error| match error.kind() {
+                    // In our words.
+                    io::ErrorKind::UnexpectedEof => {
+                        io::Error::new(error.kind(), "the other end went away without a word")
+                    }
+                    _ => error,
+                })
+            }
         }
     }
 }
@@ -49,6 +100,7 @@ impl AsyncWrite for WriteHalf {
         match self.get_mut() {
             Self::Tcp(half) => Pin::new(half).poll_write(cx, bytes),
             Self::Unix(half) => Pin::new(half).poll_write(cx, bytes),
+            Self::Tls(half) => Pin::new(half).poll_write(cx, bytes),
         }
     }
 
@@ -56,6 +108,7 @@ impl AsyncWrite for WriteHalf {
         match self.get_mut() {
             Self::Tcp(half) => Pin::new(half).poll_flush(cx),
             Self::Unix(half) => Pin::new(half).poll_flush(cx),
+            Self::Tls(half) => Pin::new(half).poll_flush(cx),
         }
     }
 
@@ -63,6 +116,7 @@ impl AsyncWrite for WriteHalf {
         match self.get_mut() {
             Self::Tcp(half) => Pin::new(half).poll_shutdown(cx),
             Self::Unix(half) => Pin::new(half).poll_shutdown(cx),
+            Self::Tls(half) => Pin::new(half).poll_shutdown(cx),
         }
     }
 }

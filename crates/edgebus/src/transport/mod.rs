@@ -5,14 +5,15 @@
 //! stores or of buses.
 //!
 //! In reading order: [`url`] where a server is; [`halves`] bytes, whatever they go over;
-//! [`mod@stream`] frames over bytes, [`pace`] how fast they have to come and [`inbox`] what memory
-//! there is for them; [`keepalive`] how a connection to nobody is found out; [`memory`] frames
-//! without bytes; [`Reader`] and [`Writer`] either of them.
+//! [`metered`] counts them below TLS; [`mod@stream`] frames over bytes, [`pace`] how fast they have
+//! to come and [`inbox`] what memory there is for them; [`keepalive`] how a connection to nobody is
+//! found out; [`memory`] frames without bytes; [`Reader`] and [`Writer`] either of them.
 
 mod halves;
 mod inbox;
 mod keepalive;
 mod memory;
+mod metered;
 mod pace;
 mod stream;
 mod url;
@@ -27,10 +28,13 @@ use edgebus_core::{Code, Refusal};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::mpsc;
+use tokio_rustls::TlsStream;
 
 pub use inbox::Inbox;
 pub use memory::pair;
+pub(crate) use metered::Metered;
 pub use url::ServerUrl;
+pub(crate) use url::without_brackets;
 
 use halves::{ReadHalf, WriteHalf};
 use stream::StreamReader;
@@ -42,6 +46,9 @@ pub enum TransportError {
     /// The other end broke the protocol; it should be told why.
     #[error(transparent)]
     Protocol(#[from] Refusal),
+    /// The other end is something else; its protocol.
+    #[error("the other end speaks {0}, not edgebus")]
+    OtherProtocol(&'static str),
     /// The connection was lost.
     #[error("the connection was lost: {0}")]
     Io(#[from] io::Error),
@@ -51,6 +58,7 @@ impl From<TransportError> for Refusal {
     fn from(error: TransportError) -> Self {
         match error {
             TransportError::Protocol(refusal) => refusal,
+            TransportError::OtherProtocol(_) => Self::new(Code::UnknownFrame, error.to_string()),
             TransportError::Io(_) => Self::new(Code::Disconnected, error.to_string()),
         }
     }
@@ -96,26 +104,53 @@ enum Sending {
 /// # Errors
 /// When the socket's options cannot be set.
 pub fn over_tcp(stream: TcpStream, frame_bytes_max: usize) -> io::Result<(Reader, Writer)> {
-    stream.set_nodelay(true)?;
-    keepalive::watch(&stream)?;
+    prepare(&stream)?;
     let (read, write) = stream.into_split();
     let (read, write) = (ReadHalf::Tcp(read), WriteHalf::Tcp(write));
-    Ok(over(read, write, frame_bytes_max))
+    Ok(over(read, write, Arc::default(), frame_bytes_max))
 }
 
 /// Both halves of a connection over a Unix socket. Frames over the limit, in bytes, are refused.
 pub fn over_unix(stream: UnixStream, frame_bytes_max: usize) -> (Reader, Writer) {
     let (read, write) = stream.into_split();
     let (read, write) = (ReadHalf::Unix(read), WriteHalf::Unix(write));
-    over(read, write, frame_bytes_max)
+    over(read, write, Arc::default(), frame_bytes_max)
 }
 
-fn over(read: ReadHalf, write: WriteHalf, frame_bytes_max: usize) -> (Reader, Writer) {
+/// A TCP connection on which TLS is to be spoken.
+///
+/// # Errors
+/// When the socket's options cannot be set.
+pub(crate) fn below_tls(stream: TcpStream) -> io::Result<Metered> {
+    prepare(&stream)?;
+    Ok(Metered::new(stream))
+}
+
+/// Both halves of a TLS connection. Frames over the limit, in bytes, are refused.
+pub(crate) fn over_tls(stream: TlsStream<Metered>, frame_bytes_max: usize) -> (Reader, Writer) {
+    let meter = stream.get_ref().0.meter();
+    let (half, write) = tokio::io::split(stream);
+    let came = meter.came;
+    let (read, write) = (ReadHalf::Tls { half, came }, WriteHalf::Tls(write));
+    over(read, write, meter.crawled, frame_bytes_max)
+}
+
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    keepalive::watch(stream)
+}
+
+fn over(
+    read: ReadHalf,
+    write: WriteHalf,
+    crawled: Arc<AtomicU64>,
+    frame_bytes_max: usize,
+) -> (Reader, Writer) {
     let reader = Reader(Receiving::Stream(StreamReader::new(read, frame_bytes_max)));
     let writer = Writer(Sending::Stream {
         half: write,
         buffer: BytesMut::new(),
-        crawled: Arc::default(),
+        crawled,
     });
     (reader, writer)
 }
@@ -225,11 +260,14 @@ impl Writer {
     }
 }
 
-async fn write_counting(
-    half: &mut WriteHalf,
-    mut bytes: &[u8],
-    crawled: &AtomicU64,
-) -> io::Result<()> {
+/// Writes all of it, and counts what could not leave at once.
+async fn write_counting(half: &mut WriteHalf, bytes: &[u8], crawled: &AtomicU64) -> io::Result<()> {
+    if let WriteHalf::Tls(half) = half {
+        // Counted at the socket. What is encrypted waits in a buffer, so it has to be pushed out.
+        half.write_all(bytes).await?;
+        return half.flush().await;
+    }
+    let mut bytes = bytes;
     let mut waited = false;
     while !bytes.is_empty() {
         let left = half.write(bytes).await?;

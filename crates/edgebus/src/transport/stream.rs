@@ -30,6 +30,8 @@ pub(super) struct StreamReader {
     room: usize,
     /// Bytes that have come so far.
     came: u64,
+    /// A whole frame has come: this is the right protocol.
+    understood: bool,
     guard: Option<Guard>,
 }
 
@@ -51,6 +53,7 @@ impl StreamReader {
             buffer: BytesMut::new(),
             room: ROOM_MIN,
             came: 0,
+            understood: false,
             guard: None,
         }
     }
@@ -67,7 +70,7 @@ impl StreamReader {
 
     /// See [`super::Reader::bytes_came`].
     pub(super) fn bytes_came(&self) -> u64 {
-        self.came
+        self.half.came_below().unwrap_or(self.came)
     }
 
     /// See [`super::Reader::allow_frame_bytes`].
@@ -119,6 +122,11 @@ impl StreamReader {
     /// The next frame, if it has come whole. What a large one needs is waited for only while
     /// nothing else was read.
     async fn decode(&mut self, may_wait: bool) -> Result<Option<Frame>, TransportError> {
+        if !self.understood
+            && let Some(other) = other_protocol(&self.buffer)
+        {
+            return Err(TransportError::OtherProtocol(other));
+        }
         if let Some(guard) = &mut self.guard
             && let Some(bytes) = announced(&self.buffer)
             && bytes > self.buffer.len()
@@ -132,10 +140,12 @@ impl StreamReader {
             guard.share.grow(bytes).await?;
         }
         let frame = self.decoder.decode(&mut self.buffer)?;
+        self.understood |= frame.is_some();
+        let came = self.bytes_came();
         if let Some(guard) = &mut self.guard
             && frame.is_some()
         {
-            guard.pace.restart(self.came);
+            guard.pace.restart(came);
             if std::mem::replace(&mut guard.first, false) {
                 self.decoder = Decoder::new(self.frame_bytes_max);
             }
@@ -170,11 +180,13 @@ impl StreamReader {
         }
         let rested = rest(&mut self.buffer, &mut guard.share);
         if self.buffer.is_empty() {
-            guard.pace.restart(self.came);
-            return Ok((half.read_buf(&mut self.buffer).await?, rested));
+            guard.pace.restart(half.came_below().unwrap_or(self.came));
+            if let Some(came) = half.begin(&mut self.buffer).await? {
+                return Ok((came, rested));
+            }
         }
         loop {
-            guard.pace.check(self.came)?;
+            guard.pace.check(half.came_below().unwrap_or(self.came))?;
             if guard.share.is_wanted() && guard.pace.waited() >= WINDOW {
                 return Err(in_the_way().into());
             }
@@ -214,4 +226,20 @@ fn rest(buffer: &mut BytesMut, share: &mut Share) -> bool {
 fn in_the_way() -> Refusal {
     let what = "a frame came slowly while others waited for the memory it takes: try again";
     Refusal::new(Code::TooSlow, what).retry_after_ms(1000)
+}
+
+/// What the other end speaks, when its first bytes cannot be the beginning of a first frame: they
+/// would announce one of 64 KiB and more.
+fn other_protocol(bytes: &[u8]) -> Option<&'static str> {
+    const METHODS: [&[u8; 4]; 9] = [
+        b"GET ", b"POST", b"HEAD", b"PUT ", b"DELE", b"OPTI", b"PATC", b"CONN", b"PRI ",
+    ];
+    let first = bytes.first_chunk::<4>()?;
+    match first {
+        // A record of an alert or of a handshake, in a version from 1.0 on.
+        [0x15 | 0x16, 0x03, 0x01..=0x04, _] => Some("TLS"),
+        b"HTTP" => Some("HTTP"),
+        b"SSH-" => Some("SSH"),
+        other => METHODS.contains(&other).then_some("HTTP"),
+    }
 }

@@ -1,5 +1,7 @@
 //! What workers and operators ask of the consumers.
 
+use std::sync::Arc;
+
 use edgebus_core::admin::{ConsumerInfo, Position};
 use edgebus_core::consumer::{ConsumerConfig, LeaseToken, Left, Place, Settlement, Start};
 use edgebus_core::{Code, ConsumerName, Refusal, Seq};
@@ -24,6 +26,8 @@ pub(crate) struct OpenWorker {
     pub(crate) held: Vec<LeaseToken>,
     /// Where it runs.
     pub(crate) place: Place,
+    /// Whose turns it takes with what it says.
+    pub(crate) owner: Arc<str>,
 }
 
 /// A worker that was taken on, and who waits for it.
@@ -98,8 +102,8 @@ impl Dispatch {
         }
         let (to, events) = mpsc::unbounded_channel();
         let (id, kept) = self.attach(store, &open, to, now);
-        let handle =
-            WorkerHandle::new(self.queue.clone(), open.consumer, id, store.record_limits());
+        let (queue, limits) = (self.queue.clone(), store.record_limits());
+        let handle = WorkerHandle::new(queue, open.owner, open.consumer, id, limits);
         let worker = worker::Worker {
             kept,
             events,

@@ -57,6 +57,7 @@ impl Dispatch {
             credit: count,
             held: Vec::new(),
             place: Place::Detached,
+            owner: "".into(),
         };
         // What it is given is taken from the pull itself.
         let (to, _) = mpsc::unbounded_channel();

@@ -3,15 +3,27 @@
 use edgebus_core::{Code, Refusal};
 
 use super::Engine;
-use crate::bus::queue::Command;
+use crate::bus::queue::{Command, Said};
 use crate::clock::Now;
 use crate::store::StoreError;
 
 impl Engine {
     /// Does what workers, operators and the feeder said. Says whether there was anything.
     pub(super) fn take_commands(&mut self, now: Now) -> bool {
+        let (said, fed) = self.queue.take_said();
         let commands = self.queue.take_commands();
-        let any = !commands.is_empty();
+        let any = !(said.is_empty() && fed.is_empty() && commands.is_empty());
+        for said in said {
+            match self.poisoned() {
+                None => self.hear(said, now),
+                Some(refusal) => said.refuse(&refusal),
+            }
+        }
+        for fed in fed {
+            if self.poisoned().is_none() {
+                self.dispatch.fed(&mut self.store, fed, now);
+            }
+        }
         for command in commands {
             match self.poisoned() {
                 None => self.obey(command, now),
@@ -27,20 +39,27 @@ impl Engine {
         poisoned.map(|reason| Refusal::from(&StoreError::Poisoned { reason }))
     }
 
+    fn hear(&mut self, said: Said, now: Now) {
+        let Self {
+            dispatch, store, ..
+        } = self;
+        match said {
+            Said::Credit { worker, credit } => dispatch.credit(worker, credit),
+            Said::Settle {
+                consumer,
+                items,
+                done,
+            } => dispatch.settle(store, &consumer, items, done, now),
+            Said::Detach { worker, left } => dispatch.detach(store, worker, left, now),
+        }
+    }
+
     fn obey(&mut self, command: Command, now: Now) {
         let full = self.store.reader().is_full();
         let Self {
             dispatch, store, ..
         } = self;
         match command {
-            Command::Credit { worker, credit } => dispatch.credit(worker, credit),
-            Command::Settle {
-                consumer,
-                items,
-                done,
-            } => dispatch.settle(store, &consumer, items, done, now),
-            Command::Detach { worker, left } => dispatch.detach(store, worker, left, now),
-            Command::Fed(fed) => dispatch.fed(store, fed, now),
             // On a full disk what was decided waits; what is on disk can be told all the same.
             Command::Ask(question) if full => dispatch.answer(store, question),
             Command::Ask(question) => dispatch.ask(question),

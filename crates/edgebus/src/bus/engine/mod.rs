@@ -249,7 +249,7 @@ impl Engine {
         self.dispatch.feed(&mut self.store, now)
     }
 
-    /// Round robin over the lanes until the group is full or nothing waits.
+    /// Lane by lane, as their turns come, until the group is full or nothing waits.
     fn take_appends(&mut self, now: Now) {
         if let Some((lane, submission)) = self.partial.take() {
             self.stage_submission(lane, submission, now);
@@ -259,15 +259,15 @@ impl Engine {
                 return;
             };
             self.turn = Some(lane.clone());
-            lane.grant();
-            while self.partial.is_none() {
-                let Some(submission) = lane.take() else { break };
+            let mut taken = 0;
+            while self.partial.is_none()
+                && let Some(submission) = lane.take(taken)
+            {
+                taken += submission.bytes.max(1);
                 self.stage_submission(lane.clone(), submission, now);
             }
             self.turn = None;
-            if lane.still_waiting() {
-                self.queue.requeue(lane);
-            }
+            self.queue.served(&lane, taken);
         }
     }
 

@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::dispatch::commands::{Begin, Change, OpenWorker, Question};
 use super::feeder::Feeder;
-use super::lane::{Lane, LaneConfig, Outcome};
+use super::lane::{Lane, LaneConfig, Outcome, Sender};
 use super::queue::{Command, Queue};
 use super::worker::Worker;
 use super::{Engine, Turn};
@@ -69,6 +69,15 @@ fn open(folder: &Path, config: StoreConfig) -> RequestStore {
     RequestStore::open_with(folder, config, Arc::new(files), Arc::new(clock)).expect("opens")
 }
 
+fn nobody() -> Sender {
+    Sender {
+        identity: String::new(),
+        scope: Scope::default(),
+        owner: "".into(),
+        pool: None,
+    }
+}
+
 impl Desk {
     fn new() -> Self {
         let now = Now {
@@ -81,14 +90,8 @@ impl Desk {
     fn on(folder: tempfile::TempDir, now: Now) -> Self {
         let store = open(folder.path(), StoreConfig::default());
         let queue = Arc::new(Queue::default());
-        let (scope, config) = (Scope::default(), LaneConfig::default());
-        let lane = Lane::new(
-            queue.clone(),
-            store.fingerprinter(),
-            String::new(),
-            scope,
-            config,
-        );
+        let config = LaneConfig::default();
+        let lane = Lane::new(queue.clone(), store.fingerprinter(), nobody(), config);
         let (engine, feeder) = Engine::new(store, queue.clone(), now);
         Self {
             engine,
@@ -188,6 +191,7 @@ impl Desk {
             credit,
             held: Vec::new(),
             place: Place::Process,
+            owner: "".into(),
         });
         let begin = Begin::At(Seq(0));
         self.command(|done| Command::Open { open, begin, done })

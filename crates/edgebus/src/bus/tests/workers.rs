@@ -167,3 +167,36 @@ fn decisions_about_many_messages_fit_the_groups_they_need() {
     assert!(settled.iter().all(Result::is_ok), "{:?}", settled[0]);
     assert_eq!(desk.info("audit").expect("there").retrying, 5_000);
 }
+
+/// A client settles what it never had, without end and on a hundred streams. All of that used to be
+/// heard before the next request was taken.
+#[test]
+fn flood_of_settlements_holds_up_no_send() {
+    let mut desk = Desk::new();
+    desk.send_many(1);
+    let mut floods = Vec::new();
+    let mut bogus = None;
+    for _ in 0..100 {
+        let mut worker = desk.worker("audit", listener("a"), 9);
+        let token = bogus.unwrap_or_else(|| tokens(&mut worker)[0]);
+        bogus = Some(token);
+        floods.push(worker);
+    }
+    let token = bogus.expect("given");
+    for worker in &floods {
+        for _ in 0..20 {
+            let items = vec![(token, Settlement::Extend); 1000];
+            drop(worker.handle.settle_all(items));
+        }
+    }
+    let groups = desk.engine.store().reader().stats().groups;
+    let submitted = desk.lane.try_submit(vec![super::record(7, "a")]);
+    let mut told = Box::pin(submitted.expect("room").outcomes());
+    let mut steps = 0;
+    while (&mut told).now_or_never().is_none() {
+        assert_eq!(desk.engine.step(desk.now), Turn::Worked);
+        steps += 1;
+    }
+    let groups = desk.engine.store().reader().stats().groups - groups;
+    assert!(steps <= 3 && groups <= 3, "{steps} steps, {groups} groups");
+}

@@ -52,6 +52,13 @@ impl State {
         told
     }
 
+    /// There still is no connection, and this is why; nothing where there is one.
+    pub(in crate::client) fn still_away(&mut self, why: &Refusal) {
+        if let Phase::Away(reason) = &mut self.phase {
+            reason.clone_from(why);
+        }
+    }
+
     /// Gives up on what has waited for a connection for too long, or has run out of time.
     pub(in crate::client) fn give_up(&mut self, now: Instant) -> Vec<Telling> {
         let mut told = Vec::new();

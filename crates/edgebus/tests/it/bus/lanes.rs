@@ -134,6 +134,77 @@ async fn backlog_of_one_lane_does_not_hold_up_another() {
     assert_eq!(within(backlog.outcomes()).await.len(), 49_999);
 }
 
+/// How many groups a single send waits for while one client has a hundred connections with all that
+/// they may have undecided. The first group is being written when they begin.
+async fn groups_for_a_single_send(backlog: impl Fn(u64) -> Vec<edgebus::Record>) -> u64 {
+    const CONNECTIONS: u64 = 100;
+    let on = TestBus::start();
+    let hold = on.files.hold(Of::Journal, Call::Sync);
+    let mut hogs = Vec::new();
+    for number in 0..CONNECTIONS {
+        let lane = on
+            .bus
+            .lane("hog", Scope::default(), bounds(50_000, 64 << 20));
+        hogs.push(lane.try_submit(backlog(number * 1_000_000)).unwrap());
+        if number == 0 {
+            within(hold.reached()).await;
+        }
+    }
+    let before = on.bus.stats().groups;
+    let lane = on.bus.lane("lone", Scope::default(), LaneConfig::default());
+    let single = lane.try_submit(vec![record(u64::MAX >> 1)]).unwrap();
+    hold.let_pass(3);
+    assert!(within(single.outcomes()).await[0].is_ok());
+    let groups = on.bus.stats().groups - before;
+    drop(hold);
+    let all: u64 = (0..CONNECTIONS).map(|n| backlog(n).len() as u64).sum();
+    assert!(on.bus.stats().stored < all, "nobody was ahead of it");
+    drop(hogs);
+    groups
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn single_send_beside_a_hundred_backlogs_of_small_requests_takes_three_groups_at_most() {
+    let groups = groups_for_a_single_send(|from| records(from..from + 1000)).await;
+    assert!(groups <= 3, "{groups}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn single_send_beside_a_hundred_backlogs_of_large_requests_takes_three_groups_at_most() {
+    let large = |from| {
+        let limits = edgebus::RecordLimits::default();
+        let messages = (from..from + 2).map(|n| large_message(n, 300 * 1024));
+        messages
+            .map(|message| edgebus::Record::encode(&message, &limits).unwrap())
+            .collect()
+    };
+    let groups = groups_for_a_single_send(large).await;
+    assert!(groups <= 3, "{groups}");
+}
+
+/// A large one is paid for afterwards: it does not have to save up for its turn.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn single_large_send_does_not_wait_until_the_others_have_sent_as_much() {
+    let on = TestBus::start();
+    let hold = on.files.hold(Of::Journal, Call::Sync);
+    let hogs: Vec<_> = (0..100)
+        .map(|number| {
+            let lane = on
+                .bus
+                .lane("hog", Scope::default(), bounds(50_000, 64 << 20));
+            let from = number * 1_000_000;
+            lane.try_submit(records(from..from + 1000)).unwrap()
+        })
+        .collect();
+    within(hold.reached()).await;
+    let large = on
+        .bus
+        .try_send_to_server(large_message(1 << 40, 900 * 1024));
+    hold.let_pass(3);
+    new(within(large.unwrap()).await);
+    drop((hold, hogs));
+}
+
 /// Duplicates add no bytes to a group; still they must not keep it open for as long as they come.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn backlog_of_duplicates_does_not_hold_up_another_lane() {

@@ -151,14 +151,22 @@ async fn frame_over_the_limit_is_refused_from_its_first_four_bytes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn other_protocols_are_told_that_their_first_frame_is_too_large() {
+async fn other_protocols_are_told_what_this_port_speaks() {
     let server = TestServer::start().await;
-    for text in [
-        &b"GET / HTTP/1.1\r\nHost: till\r\n\r\n"[..],
-        b"\x16\x03\x01\x02\x00\x01\x00",
+    for (text, name) in [
+        (&b"GET / HTTP/1.1\r\nHost: till\r\n\r\n"[..], "HTTP"),
+        // One record is larger than any frame, the other would be waited for.
+        (b"\x16\x03\x01\x02\x00\x01\x00", "TLS"),
+        (b"\x16\x03\x01\x00\xf0\x01\x00", "TLS"),
     ] {
         let mut socket = server.socket().await;
         socket.write(text).await;
-        assert_eq!(socket.goodbye().await.code, Code::FrameTooLarge);
+        let refusal = socket.goodbye().await;
+        assert_eq!(refusal.code, Code::UnknownFrame);
+        assert!(refusal.message.starts_with(name), "{refusal}");
     }
+    // What is not known is a frame that is too large.
+    let mut socket = server.socket().await;
+    socket.write(b"hello, is anybody there?").await;
+    assert_eq!(socket.goodbye().await.code, Code::FrameTooLarge);
 }

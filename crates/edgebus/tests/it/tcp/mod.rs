@@ -5,6 +5,7 @@ pub(crate) mod fixture;
 mod either;
 
 mod bad_records;
+mod flood;
 mod frames;
 mod handshake;
 

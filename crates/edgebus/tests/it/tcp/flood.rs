@@ -1,0 +1,51 @@
+//! Many connections of somebody who means ill, or of many who mean well: memory stays bounded, and
+//! nobody else notices.
+
+use edgebus::{ClientConfig, MessageBus, Record, RecordLimits, ServerConfig};
+
+use super::fixture::{TestServer, send};
+use crate::bus::files::{Call, Of};
+use crate::bus::fixture::{eventually, large_message, message, new, within};
+
+fn large_records(from: u64, count: u64, bytes: usize) -> Vec<Record> {
+    let limits = RecordLimits::default();
+    let messages = (from..from + count).map(|number| large_message(number, bytes));
+    let records = messages.map(|message| Record::encode(&message, &limits));
+    records.map(Result::unwrap).collect()
+}
+
+/// The disk stands still, and many clients send all they may have undecided: what one more sends is
+/// taken all the same, and goes with the next groups.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_together_have_no_more_undecided_than_they_may() {
+    const CONNECTIONS: u64 = 40;
+    const POOL: usize = 1024 * 1024;
+    const OWN: u64 = 64 * 1024;
+    let limits = |config: &mut ServerConfig| config.limits.in_flight_bytes_max = POOL;
+    let server = TestServer::start_with(limits).await;
+    let client = server.connect(ClientConfig::default()).await;
+    let hold = server.files().hold(Of::Journal, Call::Sync);
+    let mut hogs = Vec::new();
+    for number in 0..CONNECTIONS {
+        let mut socket = server.welcomed().await;
+        for part in 0..2 {
+            let records = large_records(1000 * number + 10 * part, 4, 50_000);
+            socket.send(&send(4 * part, records)).await;
+        }
+        hogs.push(socket);
+    }
+    let queued = |bus: &MessageBus| bus.stats().queued;
+    eventually(|| queued(server.bus()) >= POOL as u64 / 51_000).await;
+    let single = client.try_send(message(1 << 40)).unwrap();
+    let stats = server.handle.stats();
+    assert!(stats.undecided_bytes <= POOL as u64, "{stats:?}");
+    assert!(queued(server.bus()) * 50_000 <= POOL as u64 + CONNECTIONS * OWN + 50_000);
+    drop(hold);
+    new(within(single).await);
+    for socket in &mut hogs {
+        socket.end().await;
+        let told = super::fixture::outcomes(&socket.frames().await);
+        assert_eq!(told.iter().filter(|(_, told)| told.is_ok()).count(), 8);
+    }
+    eventually(|| server.handle.stats().undecided_bytes == 0).await;
+}
