@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap_complete::Shell;
 use edgebus::{ConsumerName, Refusal, RequestId, ServerUrl, Topic, TopicPattern};
 
@@ -20,7 +21,8 @@ const AFTER_HELP: &str = "\
 Exit status: 0 done, 1 refused, 2 usage, 3 cannot connect, 4 outcome unknown or no reply in time
 (ask again with the same id), 74 an I/O error stopped the server's store, 130 interrupted.
 
-Environment: EDGEBUS_SERVER as --server (bench takes the option only), EDGEBUS_INSECURE as
+Environment: EDGEBUS_SERVER as --server (bench takes the option only), EDGEBUS_CA, EDGEBUS_CERT,
+EDGEBUS_KEY, EDGEBUS_TOKEN_FILE and EDGEBUS_SERVER_NAME as these options, EDGEBUS_INSECURE as
 --insecure, EDGEBUS_LOG for the server's log (error, warn, info, debug), EDGEBUS_CONFIG as
 --config; each key of a server's configuration has one (edgebus config reference).";
 
@@ -43,6 +45,51 @@ pub(crate) struct Global {
     /// Print JSON, one object a line
     #[arg(long, global = true)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) proof: Proof,
+}
+
+/// Whom a command trusts, and how it proves who it is. The files are read when it connects.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Connection")]
+pub(crate) struct Proof {
+    /// The CA of a tls:// server's certificate, as PEM
+    #[arg(id = "proof_ca", long = "ca", global = true, value_name = "FILE", env = "EDGEBUS_CA", value_parser = any_path())]
+    pub(crate) ca: Option<PathBuf>,
+    /// The certificate of this client, as PEM; goes with --key
+    #[arg(id = "proof_cert", long = "cert", global = true, value_name = "FILE", env = "EDGEBUS_CERT", value_parser = any_path())]
+    pub(crate) cert: Option<PathBuf>,
+    /// The private key of --cert, which nobody else may read
+    #[arg(id = "proof_key", long = "key", global = true, value_name = "FILE", env = "EDGEBUS_KEY", value_parser = any_path())]
+    pub(crate) key: Option<PathBuf>,
+    /// The file with the token of this client, which nobody else may read
+    #[arg(id = "proof_token_file", long = "token-file", global = true, value_name = "FILE", env = "EDGEBUS_TOKEN_FILE", value_parser = any_path())]
+    pub(crate) token_file: Option<PathBuf>,
+    /// The name that the server's certificate is for, if not the one in the URL
+    #[arg(
+        id = "proof_server_name",
+        long = "server-name",
+        global = true,
+        value_name = "NAME",
+        env = "EDGEBUS_SERVER_NAME"
+    )]
+    pub(crate) server_name: Option<String>,
+}
+
+/// A path as it is; an empty variable is no reason to stop, as it counts as not set.
+fn any_path() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
+}
+
+impl Proof {
+    /// The options, as clap has them; other options of commands have such names too.
+    pub(crate) const OPTIONS: [&str; 5] = [
+        "proof_ca",
+        "proof_cert",
+        "proof_key",
+        "proof_token_file",
+        "proof_server_name",
+    ];
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -308,6 +355,22 @@ mod tests {
     #[test]
     fn the_tree_of_commands_is_sound() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn no_command_has_an_option_of_the_same_name_as_one_that_all_have() {
+        fn look(command: &clap::Command, global: &[&str]) {
+            for argument in command.get_arguments().filter(|a| !a.is_global_set()) {
+                let id = argument.get_id().as_str();
+                assert!(!global.contains(&id), "{} {id}", command.get_name());
+            }
+            command.get_subcommands().for_each(|sub| look(sub, global));
+        }
+        let command = Args::command();
+        let global = command.get_arguments().filter(|a| a.is_global_set());
+        let global: Vec<&str> = global.map(|a| a.get_id().as_str()).collect();
+        assert!(Proof::OPTIONS.iter().all(|option| global.contains(option)));
+        look(&command, &global);
     }
 
     #[test]

@@ -28,6 +28,7 @@ fn list(global: &Global) -> Result<(), CliError> {
             output.json(&json!({
                 "id": client.id,
                 "name": client.name,
+                "identity": client.identity,
                 "address": client.address,
                 "connected": rfc3339(client.connected_ms),
                 "streams": client.streams,
@@ -45,6 +46,7 @@ fn list(global: &Global) -> Result<(), CliError> {
             client.streams.to_string(),
             client.in_flight.to_string(),
             client.sent.to_string(),
+            payload_text(client.identity.as_bytes()),
             payload_text(client.name.as_bytes()),
         ]
     });
@@ -55,6 +57,7 @@ fn list(global: &Global) -> Result<(), CliError> {
         "STREAMS",
         "IN FLIGHT",
         "SENT",
+        "IDENTITY",
         "NAME",
     ];
     table::print(header, rows.collect())

@@ -1,7 +1,7 @@
 //! The `edgebus` binary: the server and the command line.
 //!
 //! In reading order: [`args`] what can be typed; [`error`] how a command fails, and with which
-//! exit status; [`output`] what is printed; [`config`], [`serve`], [`http`] and [`metrics`] the server; [`remote`] the way
+//! exit status; [`output`] what is printed; [`config`], [`serve`], [`hangup`], [`http`] and [`metrics`] the server; [`remote`] the way
 //! to a server, [`reconnect`] the way back to it, [`spooling`] the way past a spool, and [`source`] also a folder without one; [`send`],
 //! [`request`], [`publish`] what asks and tells; [`reply`], [`sub`] what answers and listens; [`spool`] what waits for a server;
 //! [`log`], [`consumer`], [`dlq`], [`client`], [`stats`] what operators do; [`bench`] measuring; [`cert`] certificates.
@@ -20,6 +20,7 @@ mod time;
 mod values;
 
 mod config;
+mod hangup;
 mod http;
 mod metrics;
 mod serve;
@@ -55,36 +56,59 @@ use std::process::ExitCode;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
-use args::{Args, Command};
+use args::{Args, Command, Proof};
 use error::CliError;
 
 fn main() -> ExitCode {
     let parsed = Args::command()
         .try_get_matches()
-        .and_then(|matches| Ok((Args::from_arg_matches(&matches)?, is_server_typed(&matches))));
-    let (mut args, server_typed) = match parsed {
+        .and_then(|matches| Ok((Args::from_arg_matches(&matches)?, matches)));
+    let (mut args, matches) = match parsed {
         Ok(parsed) => parsed,
         Err(error) => return error::usage(&error),
     };
-    if matches!(args.command, Command::Bench(_)) && !server_typed {
+    if matches!(args.command, Command::Bench(_)) && !is_typed(&matches, "server") {
         // What it stores cannot be taken back, so a server is measured only when it is named.
         args.global.server = None;
     }
     let json = args.global.json;
-    match run(args) {
+    let typed = Proof::OPTIONS.map(|option| is_typed(&matches, option).then_some(option));
+    let typed: Vec<&str> = typed.into_iter().flatten().collect();
+    match refuse_proof(&args.command, &typed).and_then(|()| run(args)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => error.report(json),
     }
 }
 
-/// Whether the server was named on the command line, not by the environment.
-fn is_server_typed(matches: &ArgMatches) -> bool {
+/// Whether an option that every command has was typed, and is not of the environment.
+fn is_typed(matches: &ArgMatches, option: &str) -> bool {
     let typed =
-        |matches: &ArgMatches| matches.value_source("server") == Some(ValueSource::CommandLine);
+        |matches: &ArgMatches| matches.value_source(option) == Some(ValueSource::CommandLine);
     typed(matches)
         || matches
             .subcommand()
-            .is_some_and(|(_, matches)| typed(matches))
+            .is_some_and(|(_, matches)| is_typed(matches, option))
+}
+
+/// An option about the way to a server, for a command that goes to none, would do nothing; with
+/// `serve` somebody may believe that it protects the server.
+fn refuse_proof(command: &Command, typed: &[&str]) -> Result<(), CliError> {
+    let Some(option) = typed
+        .first()
+        .map(|option| option.trim_start_matches("proof_").replace('_', "-"))
+    else {
+        return Ok(());
+    };
+    match command {
+        Command::Serve(_) => Err(CliError::usage(format!(
+            "--{option} is for commands that talk to a server; a server's own certificate and what it asks of clients \
+             are in [tls] and [access] of its configuration (edgebus config reference)"
+        ))),
+        Command::Config(_) | Command::Cert(_) | Command::Completions { .. } => Err(
+            CliError::usage(format!("--{option} is for commands that talk to a server")),
+        ),
+        _ => Ok(()),
+    }
 }
 
 fn run(args: Args) -> Result<(), CliError> {
@@ -105,7 +129,7 @@ fn run(args: Args) -> Result<(), CliError> {
         Command::Stats(options) => stats::run(options, &global),
         Command::Health => stats::health(&global),
         Command::Config(options) => config::command::run(&options, global.json),
-        Command::Bench(options) => bench::run(options, global.server, global.json),
+        Command::Bench(options) => bench::run(options, &global),
         Command::Cert(options) => cert::run(options, &global),
         Command::Completions { shell } => {
             let mut script = Vec::new();

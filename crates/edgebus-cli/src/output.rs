@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::io::{BufWriter, IsTerminal, Stdout, Write};
 
 use edgebus::store::TornTail;
-use edgebus::{Entry, Receipt, Spooled};
+use edgebus::{Entry, Identity, Receipt, Spooled};
 use serde::Serialize;
 
 use crate::error::CliError;
@@ -145,6 +145,8 @@ pub(crate) struct Row<'a> {
     request_id: String,
     topic: &'a str,
     source: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    identity: Option<&'a str>,
     time: String,
     headers: Headers,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -199,12 +201,20 @@ impl<'a> Row<'a> {
             request_id: record.id().to_string(),
             topic: record.topic_str(),
             source: meta.source,
+            identity: proven(entry),
             time: rfc3339(entry.received_ms()),
             headers: headers(meta.headers.into_iter().map(|h| (h.name, h.value))),
             payload,
             payload_base64,
         })
     }
+}
+
+/// Who sent a request, if that was proven to the server.
+pub(crate) fn proven(entry: &Entry) -> Option<&str> {
+    let identity = entry.identity();
+    let proven = !identity.is_empty() && identity != Identity::ANONYMOUS;
+    proven.then_some(identity)
 }
 
 /// A payload for people: one line, and nothing in it that a terminal acts on.

@@ -1,12 +1,12 @@
 //! The way to a server.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use edgebus::{Client, ClientConfig};
+use edgebus::{Client, ClientConfig, RequestId};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::args::Global;
+use crate::args::{Global, Proof};
 use crate::error::CliError;
 
 /// A runtime for a command: one thread, as a command does one thing at a time.
@@ -38,14 +38,51 @@ async fn connect_with(global: &Global, mut config: ClientConfig) -> Result<Clien
         config = config.name(CLIENT_NAME);
     }
     let url = global.server.clone().unwrap_or_default();
-    Ok(Client::connect_with(&url, config).await?)
+    Ok(Client::connect_with(&url, with_proof(config, &global.proof)?).await?)
+}
+
+/// Adds whom the command trusts, and how it proves who it is.
+///
+/// # Errors
+/// A certificate without its key, or a key without its certificate.
+pub(crate) fn with_proof(
+    mut config: ClientConfig,
+    proof: &Proof,
+) -> Result<ClientConfig, CliError> {
+    // An empty variable counts as not set.
+    let given = |path: &Option<PathBuf>| path.clone().filter(|path| !path.as_os_str().is_empty());
+    if let Some(ca) = given(&proof.ca) {
+        config = config.ca(ca);
+    }
+    config = match (given(&proof.cert), given(&proof.key)) {
+        (Some(cert), Some(key)) => config.certificate(cert, key),
+        (None, None) => config,
+        (Some(_), None) => {
+            return Err(CliError::usage(
+                "--cert needs --key, its private key (or EDGEBUS_KEY)",
+            ));
+        }
+        (None, Some(_)) => {
+            return Err(CliError::usage(
+                "--key needs --cert, which it is the key of (or EDGEBUS_CERT)",
+            ));
+        }
+    };
+    if let Some(file) = given(&proof.token_file) {
+        config = config.token_file(file);
+    }
+    if let Some(name) = proof.server_name.as_ref().filter(|name| !name.is_empty()) {
+        config = config.server_name(name);
+    }
+    Ok(config)
 }
 
 /// Done when the server has read all that was said on this connection. What is written when a
 /// command ends may otherwise not leave.
 pub(crate) async fn all_said(client: &Client) {
-    // The connection keeps the order. A server that is gone has nothing to read.
-    let _ = client.stats().await;
+    // The connection keeps the order. A server that is gone has nothing to read. Nobody needs a
+    // right to ask for a request of one's own that was never sent.
+    let _ = client.find(RequestId::from_bytes([0; 16])).await;
 }
 
 /// Watches, from this call on, for the user's or the system's wish that the command ends; done

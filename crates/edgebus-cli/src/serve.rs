@@ -19,8 +19,9 @@ use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 
 use crate::args::ServeOptions;
-use crate::config::{self, Config, Problems, Settings, Sources, Value, command};
+use crate::config::{self, Config, Problems, Settings, Value, command};
 use crate::error::{CliError, INTERRUPTED, USAGE};
+use crate::hangup;
 use crate::http::{self, Health};
 use crate::output;
 use crate::runtime;
@@ -31,16 +32,16 @@ const STOP_TIME: Duration = Duration::from_secs(10);
 /// `edgebus serve …`.
 pub(crate) fn run(options: ServeOptions, json: bool) -> Result<(), CliError> {
     let file = config::file_named(options.config.as_deref());
-    let sources = Sources {
-        variables: std::env::vars_os(),
-        options: chosen(&options),
-    };
+    let chosen = chosen(&options);
+    let sources = config::sources(chosen.clone());
     let config = Config::load(file.as_deref(), sources).map_err(CliError::config)?;
     if options.check_config {
         return command::check(&config, json);
     }
     let mut problems = Problems::default();
     problems.extend(config.contradictions());
+    // Before anything is opened; what is odd about them the server says itself, again and again.
+    problems.extend(config.files().0);
     if !problems.is_empty() {
         problems.extend(config.open_to_others());
         return Err(CliError::config(problems));
@@ -51,7 +52,7 @@ pub(crate) fn run(options: ServeOptions, json: bool) -> Result<(), CliError> {
     }
     let runtime =
         runtime::for_serving().map_err(|e| CliError::io("start", Path::new("the runtime"), e))?;
-    let served = runtime.block_on(serve(config.settings, json));
+    let served = runtime.block_on(serve(config, chosen, json));
     // A connection that would not end does not keep the process.
     runtime.shutdown_background();
     served
@@ -96,21 +97,23 @@ fn start_logging(filter: &str) -> Result<(), CliError> {
     Ok(())
 }
 
-async fn serve(settings: Settings, json: bool) -> Result<(), CliError> {
+async fn serve(
+    config: Config,
+    chosen: Vec<(&'static str, Value)>,
+    json: bool,
+) -> Result<(), CliError> {
+    let settings = config.settings.clone();
+    let server = settings.server_config();
     // Before anything is opened, so that a signal meanwhile is not the end of it.
     let stopping = watch_signals()?;
+    let hangups = hangup::watch()?;
     let http = match settings.http {
         Some(address) => Some(http::bind(address, settings.server.insecure).await?),
         None => None,
     };
     let files = Arc::new(RealFiles);
     let clock = Arc::new(SystemClock::default());
-    let Settings {
-        data,
-        store,
-        server,
-        ..
-    } = settings;
+    let Settings { data, store, .. } = settings;
     let store = RequestStore::open_with(&data, store, files, clock)?;
     if let Some(torn) = store.torn_tail() {
         tracing::warn!("{}", output::torn_tail(torn));
@@ -134,6 +137,7 @@ async fn serve(settings: Settings, json: bool) -> Result<(), CliError> {
         };
         tokio::spawn(http::serve(listener, health));
     }
+    tokio::spawn(hangup::serve(hangups, server.handle(), config, chosen));
     let stop = Stop {
         bus: bus.clone(),
         stopping,

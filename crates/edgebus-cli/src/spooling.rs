@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::args::Global;
 use crate::error::CliError;
 use crate::output::{self, say};
-use crate::remote::CLIENT_NAME;
+use crate::remote::{self, CLIENT_NAME};
 
 /// How long a command looks for a server before it goes on without one.
 pub(crate) const SERVER_WITHIN: Duration = Duration::from_secs(1);
@@ -44,7 +44,7 @@ pub(crate) async fn connect(
 ) -> Result<SpoolingClient, CliError> {
     let url = global.server.clone().unwrap_or_default().to_string();
     let mut builder = Client::builder(&url)
-        .config(config.name(CLIENT_NAME))
+        .config(remote::with_proof(config.name(CLIENT_NAME), &global.proof)?)
         .spool(&folder.dir)
         .server_within(server_within)
         .folder_within(FOLDER_WITHIN);

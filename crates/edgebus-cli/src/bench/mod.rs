@@ -16,8 +16,7 @@ mod subject;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use edgebus::ServerUrl;
-
+use crate::args::Global;
 use crate::error::CliError;
 
 /// What to measure.
@@ -75,9 +74,9 @@ pub(crate) enum Ids {
 }
 
 /// Measures, and prints a table or one JSON object a line.
-pub(crate) fn run(options: Options, server: Option<ServerUrl>, json: bool) -> Result<(), CliError> {
+pub(crate) fn run(options: Options, global: &Global) -> Result<(), CliError> {
     let folder = Folder::new(&options.data)?;
-    let mut subjects = subject::all(&options, server.as_ref());
+    let mut subjects = subject::all(&options, global.server.as_ref());
     if !options.no_controls && options.what == What::Send {
         subjects.extend([subject::Subject::Raw, subject::Subject::RedbRows]);
     }
@@ -86,11 +85,11 @@ pub(crate) fn run(options: Options, server: Option<ServerUrl>, json: bool) -> Re
     for round in 0..options.rounds {
         for (subject, results) in subjects.iter().zip(&mut results) {
             let dir = folder.0.join(format!("{}-{round}", subject.name()));
-            let measurement = subject.measure(&options, server.as_ref(), &dir)?;
+            let measurement = subject.measure(&options, global, &dir)?;
             results.push(measurement);
         }
     }
-    report::print(&options, &subjects, results, json)
+    report::print(&options, &subjects, results, global.json)
 }
 
 /// The folder the measurements write to; removed at the end.

@@ -11,7 +11,9 @@ use super::device::Device;
 use super::load::{self, Load, Target};
 use super::measurement::Measurement;
 use super::{Options, What, controls, delivery};
+use crate::args::Global;
 use crate::error::CliError;
+use crate::remote;
 
 /// Something to measure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +54,7 @@ impl Subject {
     pub(super) fn measure(
         self,
         options: &Options,
-        server: Option<&ServerUrl>,
+        global: &Global,
         dir: &Path,
     ) -> Result<Measurement, CliError> {
         let parent = dir.parent().unwrap_or(dir);
@@ -63,7 +65,7 @@ impl Subject {
         let (load, syncs) = match self {
             Self::Raw => controls::raw(options, dir)?,
             Self::RedbRows => controls::redb_rows(options, dir)?,
-            _ => edgebus(self, options, server, dir)?,
+            _ => edgebus(self, options, global, dir)?,
         };
         rustix::fs::sync();
         let after = device.as_ref().and_then(Device::written);
@@ -77,7 +79,7 @@ impl Subject {
 fn edgebus(
     subject: Subject,
     options: &Options,
-    server: Option<&ServerUrl>,
+    global: &Global,
     dir: &Path,
 ) -> Result<(Load, u64), CliError> {
     // The sender has one thread, as `edgebus send` has; a server beside it has its own.
@@ -88,8 +90,9 @@ fn edgebus(
     let config = ClientConfig::default()
         .name("bench")
         .window(options.window as usize);
-    match (subject, server) {
+    match (subject, &global.server) {
         (Subject::Remote, Some(url)) => runtime.block_on(async {
+            let config = remote::with_proof(config, &global.proof)?;
             let client = Client::connect_with(url, config).await?;
             let _answers = answering(&Target::Client(client.clone()), options).await?;
             let before = client.stats().await?;

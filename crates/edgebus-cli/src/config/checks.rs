@@ -1,6 +1,9 @@
 //! What does not fit together although each value alone is good.
 
-use edgebus::ServerUrl;
+use std::time::SystemTime;
+
+use edgebus::access::{RightsFile, Tokens};
+use edgebus::{Refusal, ServerTls, ServerUrl};
 
 use super::problem::Problem;
 use super::{Config, Place, Settings, keys};
@@ -12,7 +15,6 @@ impl Config {
     /// What the server could not start with.
     pub(crate) fn contradictions(&self) -> Vec<Problem> {
         let mut found = Vec::new();
-        self.check_ready(&mut found);
         self.check_tls(&mut found);
         self.check_sizes(&mut found);
         found
@@ -53,6 +55,27 @@ impl Config {
             .collect()
     }
 
+    /// What is wrong with the files that are named; and what is only odd about them.
+    pub(crate) fn files(&self) -> (Vec<Problem>, Vec<String>) {
+        let (mut found, mut odd) = (Vec::new(), Vec::new());
+        let mut tell = |key: &str, refusal: Refusal| {
+            found.push(self.problem(key, format!("{key}: {}", refusal.message)));
+        };
+        match self.settings.tls.config().as_ref().map(ServerTls::load) {
+            Some(Ok(tls)) => odd = tls.warnings(SystemTime::now()),
+            Some(Err(refusal)) => tell("tls.certificate", refusal),
+            None => {}
+        }
+        let server = &self.settings.server;
+        if let Some(Err(refusal)) = server.tokens.as_deref().map(Tokens::load) {
+            tell("access.tokens", refusal);
+        }
+        if let Some(Err(refusal)) = server.rights.as_deref().map(RightsFile::load) {
+            tell("access.rights", refusal);
+        }
+        (found, odd)
+    }
+
     /// Keys that are set and do nothing.
     pub(crate) fn without_effect(&self) -> Vec<String> {
         let listen = &self.settings.server.listen;
@@ -82,17 +105,6 @@ impl Config {
         });
         let mut changed = keys.filter(|key| key.get(&mut set) != key.get(&mut defaults));
         changed.find_map(|key| Some((key.name, self.origins.get(key.name)?)))
-    }
-
-    /// What is described and not there yet is refused, as it must not seem to protect anybody.
-    fn check_ready(&self, found: &mut Vec<Problem>) {
-        for section in ["tls", "access"] {
-            if let Some((name, place)) = self.first_set_in(section) {
-                let place = place.clone();
-                let what = format!("{name}: this version cannot do that; remove [{section}]");
-                found.push(Problem { place, what });
-            }
-        }
     }
 
     fn check_tls(&self, found: &mut Vec<Problem>) {

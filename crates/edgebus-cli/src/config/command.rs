@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::{Config, Problems, Sources, reference};
+use super::{Config, Problems, reference};
 use crate::error::CliError;
 use crate::output::{self, Output, say};
 
@@ -36,11 +36,7 @@ pub(crate) fn run(options: &Options, json: bool) -> Result<(), CliError> {
 }
 
 fn show(file: Option<&Path>, json: bool) -> Result<(), CliError> {
-    let sources = Sources {
-        variables: std::env::vars_os(),
-        options: Vec::new(),
-    };
-    let config = Config::load(file, sources).map_err(CliError::config)?;
+    let config = Config::load(file, super::sources(Vec::new())).map_err(CliError::config)?;
     for warning in &config.warnings {
         say!("edgebus: {warning}");
     }
@@ -57,13 +53,16 @@ fn show(file: Option<&Path>, json: bool) -> Result<(), CliError> {
 /// `edgebus serve --check-config`: says everything that is wrong, or that nothing is. Reads the
 /// files that are named, touches no data and listens nowhere.
 pub(crate) fn check(config: &Config, json: bool) -> Result<(), CliError> {
-    for warning in config.warnings.iter().chain(&config.without_effect()) {
+    let (unusable, odd) = config.files();
+    let without_effect = config.without_effect();
+    for warning in config.warnings.iter().chain(&without_effect).chain(&odd) {
         say!("edgebus: {warning}");
     }
     let mut problems = Problems::default();
     problems.extend(config.out_of_bounds());
     problems.extend(config.contradictions());
     problems.extend(config.open_to_others());
+    problems.extend(unusable);
     if !problems.is_empty() {
         return Err(CliError::config(problems));
     }

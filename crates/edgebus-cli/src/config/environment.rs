@@ -25,6 +25,11 @@ pub(super) const OTHERS: &[(&str, &str)] = &[
         "EDGEBUS_SERVER",
         "the server that commands talk to, as `--server`",
     ),
+    ("EDGEBUS_CA", "of commands, as `--ca`"),
+    ("EDGEBUS_CERT", "of commands, as `--cert`"),
+    ("EDGEBUS_KEY", "of commands, as `--key`"),
+    ("EDGEBUS_TOKEN_FILE", "of commands, as `--token-file`"),
+    ("EDGEBUS_SERVER_NAME", "of commands, as `--server-name`"),
     ("EDGEBUS_REQUEST_ID", ""),
     ("EDGEBUS_TOPIC", ""),
     ("EDGEBUS_ATTEMPT", ""),
@@ -89,6 +94,8 @@ fn value(key: &Key, text: &OsStr) -> Result<Value, String> {
     });
     read.map_err(|reason| {
         let what = match reason {
+            // It says so itself.
+            Some(reason) if reason.contains(": write ") => return reason,
             Some(reason) => reason,
             None if matches!(key.kind, Kind::Path | Kind::Paths) => "it cannot be that".to_owned(),
             None => format!("it cannot be {}", shorten(&text.to_string_lossy())),

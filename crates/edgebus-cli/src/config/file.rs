@@ -232,6 +232,8 @@ impl<'a> Reading<'a> {
 fn wrong(key: &Key, written: &str, reason: Option<String>) -> String {
     let (name, short) = (key.name, key.short_name());
     let what = match reason {
+        // It says so itself.
+        Some(reason) if reason.contains(": write ") => return format!("{name}: {reason}"),
         Some(reason) => format!("{name}: {reason}"),
         None if matches!(key.kind, Kind::Path | Kind::Paths) => format!("{name} cannot be that"),
         None => format!("{name} cannot be {}", shorten(written)),

@@ -306,7 +306,7 @@ pub(super) const SECTIONS: &[Section] = &[
                 "access.tokens",
                 Kind::Path,
                 "\"tokens\"",
-                |s| s.access.tokens,
+                |s| s.server.tokens,
                 "Names and their tokens, for those who have no certificate: lines of `NAME TOKEN`. Nobody but its \
                  owner may read the file (`chmod 600`).",
                 "no token is known"
@@ -315,7 +315,7 @@ pub(super) const SECTIONS: &[Section] = &[
                 "access.rights",
                 Kind::Path,
                 "\"rights.toml\"",
-                |s| s.access.rights,
+                |s| s.server.rights,
                 "Who may do what on which topics, and who shares request ids with whom. Once it is set, what it does \
                  not allow is refused (`forbidden`).",
                 "everybody may do everything"
@@ -324,7 +324,7 @@ pub(super) const SECTIONS: &[Section] = &[
                 "access.reload_every",
                 Kind::Duration(ms(100), HOUR),
                 "\"2s\"",
-                |s| s.access.reload_every,
+                |s| s.server.reload_every,
                 "How often the files of `tls` and `access` are looked at for changes."
             ),
         ],

@@ -64,6 +64,14 @@ pub(crate) fn file_named(option: Option<&Path>) -> Option<PathBuf> {
         .or_else(|| variable().map(PathBuf::from))
 }
 
+/// The environment of this process, and keys that options set.
+pub(crate) fn sources(options: Vec<(&'static str, Value)>) -> Sources<std::env::VarsOs> {
+    Sources {
+        variables: std::env::vars_os(),
+        options,
+    }
+}
+
 impl Config {
     /// Puts everything together: an option wins over the environment, that over the file.
     ///
@@ -100,6 +108,25 @@ impl Config {
             true => Ok(config),
             false => Err(problems),
         }
+    }
+
+    /// The keys that have another value in another configuration, in words.
+    pub(crate) fn changes(&self, other: &Self) -> Vec<String> {
+        let (mut old, mut new) = (self.settings.clone(), other.settings.clone());
+        let changed = keys::all().filter_map(|key| {
+            let value = key.get(&mut new);
+            let same = key.get(&mut old) == value;
+            (!same).then_some((key, value))
+        });
+        let told = changed.map(|(key, value)| {
+            let place = other.origins.get(key.name).or(self.origins.get(key.name));
+            let place = place.map_or_else(String::new, |place| format!("{place}: "));
+            match value {
+                Some(value) => format!("{place}{} is now {}", key.name, key.kind.written(&value)),
+                None => format!("{place}{} is not set any more", key.name),
+            }
+        });
+        told.collect()
     }
 
     fn set(&mut self, key: &'static Key, value: &Value, place: Place, problems: &mut Problems) {

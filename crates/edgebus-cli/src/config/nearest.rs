@@ -22,10 +22,9 @@ pub(super) fn key(section: &str, name: &str) -> Option<&'static Key> {
         let here = here.is_some_and(|start| start.trim_end_matches('.') == section);
         let short = likeness(key.short_name(), &name);
         let rate = likeness(key.name, &full).max(likeness(key.name, &name));
-        let begins = name.len() > 2 && key.short_name().starts_with(&name)
-            || name.starts_with(key.short_name());
+        let akin = is_akin(key.short_name(), &name);
         match here {
-            true if short >= NEAR || begins => Some(1.0 + short),
+            true if short >= NEAR || akin => Some(1.0 + short),
             _ if short >= VERY_NEAR || rate >= VERY_NEAR => Some(short.max(rate)),
             _ => None,
         }
@@ -53,6 +52,14 @@ pub(super) fn of<'a>(names: impl IntoIterator<Item = &'a str>, name: &str) -> Op
             }))
         })
         .flatten()
+}
+
+/// Whether one is part of the other, or both begin alike, as with names of other programs.
+fn is_akin(known: &str, name: &str) -> bool {
+    const ALIKE: usize = 4;
+    let begin = known.bytes().zip(name.bytes()).take_while(|(a, b)| a == b);
+    let holds = |long: &str, short: &str| format!("_{long}_").contains(&format!("_{short}_"));
+    begin.count() >= ALIKE || holds(known, name) || holds(name, known)
 }
 
 /// As names are written here, for whoever has another habit.

@@ -68,9 +68,14 @@ impl Problems {
         self.told.is_empty()
     }
 
-    /// All of them as lines, in the order they were found.
+    /// All of them as lines: those of the file in its order, then the others.
     pub(crate) fn lines(&self) -> Vec<String> {
-        let mut lines: Vec<String> = self.told.iter().map(ToString::to_string).collect();
+        let mut told: Vec<&Problem> = self.told.iter().collect();
+        told.sort_by_key(|problem| match problem.place {
+            Place::File(_, line) => line,
+            _ => usize::MAX,
+        });
+        let mut lines: Vec<String> = told.iter().map(ToString::to_string).collect();
         if self.more > 0 {
             lines.push(format!("configuration: {} more problems", self.more));
         }

@@ -36,7 +36,8 @@ A server needs no configuration. To have one, write a TOML file and name it: `ed
 - A relative path in the file is relative to the file's folder; in an option or a variable, to the current one.
 - Durations are written as `\"5s\"`, `\"1h 30m\"`, `\"7d\"`, sizes as `\"64MiB\"` (1024) or `\"10GB\"` (1000), counts as plain
   integers.
-- The file is read when the server starts. Certificates, tokens and rights are read again while it runs.
+- The file is read when the server starts. Certificates, tokens and rights are read again while it runs: when they
+  change, and on SIGHUP, upon which the log also says what in the configuration a restart would change.
 - No secret stands in a configuration: keys and tokens are in files of their own, which are named here.
 ";
 

@@ -4,9 +4,8 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
-use edgebus::{ServerConfig, StoreConfig};
+use edgebus::{ClientAuth, ServerConfig, StoreConfig, TlsServerConfig, TlsVersion};
 
 /// Everything that can be configured.
 #[derive(Clone, Debug)]
@@ -17,10 +16,10 @@ pub(crate) struct Settings {
     pub(crate) http: Option<SocketAddr>,
     /// What is logged.
     pub(crate) log: String,
+    /// Without TLS; see [`Settings::server_config`].
     pub(crate) server: ServerConfig,
     pub(crate) store: StoreConfig,
     pub(crate) tls: Tls,
-    pub(crate) access: Access,
 }
 
 /// How TLS is spoken. Without a certificate it is not.
@@ -30,17 +29,31 @@ pub(crate) struct Tls {
     pub(crate) key: Option<PathBuf>,
     pub(crate) client_ca: Option<PathBuf>,
     pub(crate) client_crl: Vec<PathBuf>,
-    pub(crate) client_auth: Option<String>,
-    pub(crate) min_version: String,
+    /// As the library has it, if it is not set.
+    pub(crate) client_auth: Option<ClientAuth>,
+    pub(crate) min_version: TlsVersion,
 }
 
-/// Who may come in, and for what.
-#[derive(Clone, Debug)]
-pub(crate) struct Access {
-    pub(crate) tokens: Option<PathBuf>,
-    pub(crate) rights: Option<PathBuf>,
-    /// How often files are looked at for changes.
-    pub(crate) reload_every: Duration,
+impl Tls {
+    /// As the library takes it; nothing without a certificate and its key.
+    pub(crate) fn config(&self) -> Option<TlsServerConfig> {
+        let (certificate, key) = self.certificate.as_ref().zip(self.key.as_ref())?;
+        let mut config = TlsServerConfig::new(certificate, key);
+        config.client_ca.clone_from(&self.client_ca);
+        config.client_crl.clone_from(&self.client_crl);
+        config.client_auth = self.client_auth.unwrap_or_default();
+        config.min_version = self.min_version;
+        Some(config)
+    }
+}
+
+impl Settings {
+    /// What the server is run with.
+    pub(crate) fn server_config(&self) -> ServerConfig {
+        let mut config = self.server.clone();
+        config.tls = self.tls.config();
+        config
+    }
 }
 
 impl Default for Settings {
@@ -57,12 +70,7 @@ impl Default for Settings {
                 client_ca: None,
                 client_crl: Vec::new(),
                 client_auth: None,
-                min_version: "1.3".to_owned(),
-            },
-            access: Access {
-                tokens: None,
-                rights: None,
-                reload_every: Duration::from_secs(2),
+                min_version: TlsVersion::default(),
             },
         }
     }

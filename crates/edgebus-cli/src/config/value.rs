@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use edgebus::ServerUrl;
+use edgebus::{ClientAuth, ServerUrl, TlsVersion};
 
 /// The value of a key.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -142,7 +142,7 @@ macro_rules! optional_field {
         }
     )*};
 }
-optional_field!(PathBuf, String);
+optional_field!(PathBuf, ClientAuth);
 
 impl Field for Vec<PathBuf> {
     fn take(&mut self, value: &Value) -> Result<(), String> {
@@ -189,6 +189,30 @@ impl Field for Option<SocketAddr> {
         self.map(|address| Value::Text(address.to_string()))
     }
 }
+
+/// Words for what the library has names for.
+macro_rules! choice_field {
+    ($type:ty, $($word:literal => $variant:path),*) => {
+        impl Field for $type {
+            fn take(&mut self, value: &Value) -> Result<(), String> {
+                *self = match value {
+                    $(Value::Text(word) if word == $word => $variant,)*
+                    _ => return Err(mismatch()),
+                };
+                Ok(())
+            }
+
+            fn give(&self) -> Option<Value> {
+                match self {
+                    $($variant => Some(Value::Text($word.to_owned())),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+choice_field!(ClientAuth, "required" => ClientAuth::Required, "optional" => ClientAuth::Optional);
+choice_field!(TlsVersion, "1.3" => TlsVersion::V1_3, "1.2" => TlsVersion::V1_2);
 
 /// A path as somebody wrote it. What is plainly the content of a file is not repeated.
 pub(super) fn path(text: &OsStr) -> Result<PathBuf, String> {

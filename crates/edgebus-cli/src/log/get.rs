@@ -126,6 +126,9 @@ fn print(entry: &Entry, answer: Option<&Answer>) -> Result<(), CliError> {
     fact("request id", &record.id().to_string())?;
     fact("topic", record.topic_str())?;
     fact("source", &payload_text(meta.source.as_bytes()))?;
+    if let Some(identity) = output::proven(entry) {
+        fact("identity", &payload_text(identity.as_bytes()))?;
+    }
     fact("time", &rfc3339(entry.received_ms()))?;
     for header in &meta.headers {
         let value = payload_text(header.value.as_bytes());

@@ -48,6 +48,7 @@ pub(super) fn run(options: &FlushOptions, global: &Global) -> Result<(), CliErro
         // Whether there is a server, before anything is changed.
         let url = global.server.clone().unwrap_or_default();
         let once = config.clone().reconnect(false);
+        let once = remote::with_proof(once, &global.proof)?;
         drop(Client::connect_with(&url, once).await?);
         if options.dead {
             retry_dead(&mut wait_for(dir).await?)?;

@@ -56,8 +56,8 @@ fn an_option_wins_over_a_variable_and_that_over_the_file() {
     ];
     let server = start(&place, &file, &variables, &["--data", text(&option)]);
     assert!(option.exists() && !variable.exists() && !place.path("of-the-file").exists());
-    assert!(place.server_log().contains("running"));
     server.stop();
+    assert!(place.server_log().contains("running"));
     // Without the variable the file's word holds.
     let quiet = Place::new();
     let server = start(&quiet, &file, &variables[..2], &[]);
@@ -101,8 +101,7 @@ fn everything_that_is_wrong_is_told_at_once_and_nothing_is_touched() {
                 "e.toml:2: no key is called listne: did you mean listen?",
                 "e.toml:4: limits.connections cannot be 0; write a whole number from 1 to 1000000, such as \
                  connections = 1000",
-                "EDGEBUS_HTTP in the environment: \"7480\" is no address: write 127.0.0.1:7480, or [::1]:7480; write \
-                 an IP address with a port",
+                "EDGEBUS_HTTP in the environment: \"7480\" is no address: write 127.0.0.1:7480, or [::1]:7480",
             ]
         );
     }
@@ -147,10 +146,10 @@ fn a_check_finds_what_only_options_and_several_keys_together_make_wrong() {
     let found = messages(&place, &run);
     assert_eq!(found.len(), 3, "{found:?}");
     assert!(
-        found[0].starts_with("--retention-bytes: it cannot be that; write a size of 64KiB or more")
+        found[2].starts_with("--retention-bytes: it cannot be that; write a size of 64KiB or more")
     );
-    assert!(found[1].starts_with("e.toml:1: tls://0.0.0.0:1 needs tls.certificate and tls.key"));
-    assert!(found[2].starts_with("e.toml:2: http://0.0.0.0:1 can be reached from other machines"));
+    assert!(found[0].starts_with("e.toml:1: tls://0.0.0.0:1 needs tls.certificate and tls.key"));
+    assert!(found[1].starts_with("e.toml:2: http://0.0.0.0:1 can be reached from other machines"));
 }
 
 #[test]

@@ -45,7 +45,6 @@ impl<T: Send + Sync + 'static> Watched<T> {
     }
 
     /// What was read last.
-    #[allow(dead_code, reason = "for what is looked at once")]
     pub(crate) fn current(&self) -> Arc<T> {
         self.current.borrow().clone()
     }

@@ -139,6 +139,7 @@ impl MessageBus {
             held: config.held,
             place: Place::Process,
             owner: "".into(),
+            room: None,
         };
         let worker = self.open_worker(open).await?;
         let settle = Arc::new(worker.handle);

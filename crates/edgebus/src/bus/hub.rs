@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use edgebus_core::{Code, Entry, Refusal};
 use parking_lot::RwLock;
 
-use crate::delivery::{Notifications, Notifier, Put, Subscription, notifications};
+use crate::delivery::{Notifications, Notifier, Put, Subscription, notifications_beside};
 
 /// Most live subscribers of one bus.
 pub(super) const SUBSCRIBERS_MAX: usize = 65_536;
@@ -25,6 +25,8 @@ pub(super) struct Hub {
     next_id: AtomicU64,
     published: AtomicU64,
     missed: AtomicU64,
+    /// Bytes that wait for all subscribers.
+    waiting_bytes: Arc<AtomicUsize>,
 }
 
 #[derive(Debug)]
@@ -50,7 +52,8 @@ impl Hub {
         self: &Arc<Self>,
         wants: Subscription,
     ) -> Result<Notifications, Refusal> {
-        let (notifier, notifications) = notifications(wants.buffer);
+        let all_bytes = self.waiting_bytes.clone();
+        let (notifier, notifications) = notifications_beside(wants.buffer, all_bytes);
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let mut subscribers = self.subscribers.write();
         if self.ended.load(Ordering::Relaxed) {

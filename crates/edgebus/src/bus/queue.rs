@@ -98,8 +98,8 @@ impl Party for Mouth {
 /// What a worker says.
 #[derive(Debug)]
 pub(super) enum Said {
-    /// It takes more messages.
-    Credit { worker: u64, credit: u32 },
+    /// It takes more messages, and more bytes of them.
+    Credit { worker: u64, credit: u32, room: u64 },
     /// What became of messages.
     Settle {
         consumer: ConsumerName,

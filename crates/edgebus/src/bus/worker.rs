@@ -70,6 +70,15 @@ impl WorkerHandle {
         }
     }
 
+    /// It takes so many messages more, and so many bytes.
+    pub(crate) fn take_more(&self, messages: u32, bytes: u64) {
+        self.0.say(Said::Credit {
+            worker: self.0.worker,
+            credit: messages,
+            room: bytes,
+        });
+    }
+
     /// The connection to the worker is lost: it may come back for its leases.
     pub(crate) fn lost(&self) {
         self.0.leave(Left::Lost);
@@ -129,10 +138,7 @@ impl Settle for WorkerHandle {
     }
 
     fn credit(&self, messages: u32) {
-        self.0.say(Said::Credit {
-            worker: self.0.worker,
-            credit: messages,
-        });
+        self.take_more(messages, 0);
     }
 
     fn close(&self) {

@@ -36,7 +36,7 @@ pub(crate) use handler::run;
 pub use handler::{Handled, Handler};
 pub use messages::Messages;
 pub use notifications::{Notification, Notifications};
-pub(crate) use notifications::{Notifier, Put, notifications};
+pub(crate) use notifications::{Notifier, Put, notifications, notifications_beside};
 pub use response::{RequestError, Response};
 
 /// A future that may be kept anywhere.

@@ -7,6 +7,7 @@ use std::any::Any;
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker, ready};
 
 use edgebus_core::{Entry, Refusal};
@@ -17,6 +18,10 @@ use super::{Messages, Subscription};
 
 /// Most bytes of notifications that may wait to be read.
 const BUFFER_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Most bytes of notifications that may wait in all buffers that share a bound; each buffer may hold
+/// [`OWN_BYTES`] in any case.
+const ALL_BYTES_MAX: usize = 64 * 1024 * 1024;
+const OWN_BYTES: usize = 64 * 1024;
 
 /// What a subscriber hears.
 #[derive(Clone, Debug, PartialEq)]
@@ -90,6 +95,8 @@ pub(crate) struct Notifier(Arc<Mutex<Buffer>>);
 struct Buffer {
     waiting: VecDeque<Notification>,
     bytes: usize,
+    /// Bytes in all buffers that share the bound, this one's included.
+    all_bytes: Arc<AtomicUsize>,
     count_max: usize,
     state: State,
     reader: Option<Waker>,
@@ -106,9 +113,18 @@ enum State {
 
 /// A buffer of so many notifications, with both its ends.
 pub(crate) fn notifications(count_max: usize) -> (Notifier, Notifications) {
+    notifications_beside(count_max, Arc::default())
+}
+
+/// A buffer that shares a bound in bytes with others.
+pub(crate) fn notifications_beside(
+    count_max: usize,
+    all_bytes: Arc<AtomicUsize>,
+) -> (Notifier, Notifications) {
     let buffer = Arc::new(Mutex::new(Buffer {
         waiting: VecDeque::new(),
         bytes: 0,
+        all_bytes,
         count_max: count_max.clamp(1, Subscription::BUFFER_MAX),
         state: State::Open,
         reader: None,
@@ -168,7 +184,9 @@ impl Buffer {
     fn put(&mut self, notification: Notification) -> bool {
         let missed = match notification {
             Notification::Message(entry) if self.has_room_for(&entry) => {
-                self.bytes += entry.as_bytes().len();
+                let bytes = entry.as_bytes().len();
+                self.bytes += bytes;
+                self.all_bytes.fetch_add(bytes, Ordering::Relaxed);
                 self.waiting.push_back(Notification::Message(entry));
                 return true;
             }
@@ -193,15 +211,22 @@ impl Buffer {
 
     fn has_room_for(&self, entry: &Entry) -> bool {
         let bytes = self.bytes.saturating_add(entry.as_bytes().len());
-        self.waiting.len() < self.count_max && (bytes <= BUFFER_BYTES_MAX || self.bytes == 0)
+        let own = bytes <= OWN_BYTES || self.bytes == 0;
+        let all = self.all_bytes.load(Ordering::Relaxed) < ALL_BYTES_MAX;
+        self.waiting.len() < self.count_max && (own || (all && bytes <= BUFFER_BYTES_MAX))
     }
 
     fn take(&mut self) -> Option<Notification> {
         let notification = self.waiting.pop_front();
         if let Some(Notification::Message(entry)) = &notification {
-            self.bytes -= entry.as_bytes().len();
+            self.release(entry.as_bytes().len());
         }
         notification
+    }
+
+    fn release(&mut self, bytes: usize) {
+        self.bytes -= bytes;
+        self.all_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     fn wake(&mut self) {
@@ -300,6 +325,7 @@ impl Drop for Live {
         let mut buffer = self.buffer.lock();
         buffer.state = State::Gone;
         buffer.waiting.clear();
-        buffer.bytes = 0;
+        let bytes = buffer.bytes;
+        buffer.release(bytes);
     }
 }

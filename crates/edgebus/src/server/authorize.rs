@@ -170,6 +170,28 @@ impl Asker {
     }
 }
 
+/// What somebody has to be allowed to have a stream.
+#[derive(Debug)]
+pub(super) enum Needs {
+    /// A consumer, and how it is set up.
+    Work(ConsumerName, Box<ConsumerConfig>),
+    /// To notifications.
+    Subscribe(Vec<TopicPattern>),
+}
+
+impl Needs {
+    /// Fails unless somebody is allowed that.
+    ///
+    /// # Errors
+    /// [`Code::Forbidden`].
+    pub(super) fn met_by(&self, asker: &Asker) -> Result<(), Refusal> {
+        match self {
+            Self::Work(name, there) => asker.may_work_for(name, Some(there)),
+            Self::Subscribe(patterns) => asker.may(Verb::Subscribe, patterns),
+        }
+    }
+}
+
 /// What is needed to work for a consumer.
 fn verb_of(config: &ConsumerConfig) -> Verb {
     match config.kind {

@@ -79,6 +79,9 @@ pub struct Limits {
     /// How many bytes of all connections together may be undecided. Beyond that each has a little
     /// of its own, and is slowed to that.
     pub in_flight_bytes_max: usize,
+    /// How many bytes of messages, notifications and answers may wait for all connections together
+    /// to take them. Beyond that what is large waits, and those who take nothing are cut sooner.
+    pub outgoing_bytes_max: usize,
     /// Most consumers that one connection may work for at a time; more are told
     /// [`edgebus_core::Code::Busy`].
     pub consumers_max: usize,
@@ -101,6 +104,7 @@ impl Default for Limits {
             frame_bytes_per_second_min: 1024,
             lane: LaneConfig::default(),
             in_flight_bytes_max: 256 * 1024 * 1024,
+            outgoing_bytes_max: 128 * 1024 * 1024,
             consumers_max: 512,
             subscriptions_max: 512,
             replies_waiting_max: 65_536,

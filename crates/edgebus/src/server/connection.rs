@@ -49,8 +49,9 @@ pub(super) async fn run(
         place,
         owner: standing.asker.owner(),
     };
+    let (bus, outgoing) = (shared.bus.clone(), shared.outgoing.clone());
     let (streams, pushes, ended_streams) =
-        Streams::new(shared.bus.clone(), figures.clone(), runs, frame_bytes_max);
+        Streams::new(bus, figures.clone(), runs, outgoing, frame_bytes_max);
     let sender = standing.asker.sender(shared.undecided.clone());
     let (replies, replies_out) = mpsc::channel(REPLIES);
     let (ending, ending_out) = watch::channel(false);

@@ -2,8 +2,9 @@
 //!
 //! In reading order: [`config`] how it is set up; [`Server`] runs it; [`listening`] where clients
 //! come in, with [`handshake`] where that is by TLS; [`guest`] who came, [`guard`] who may, read
-//! again by [`reload`]; [`connection`] reads one client's frames and acts
-//! on them; [`streams`] carries messages and notifications to it; [`reply`] writes what comes back;
+//! again by [`reload`]; [`connection`] reads one client's frames and acts on them; [`streams`]
+//! carries messages and notifications to it; [`reply`] writes what comes back, [`outgoing`] what
+//! memory there is for it;
 //! [`answers`] keeps replies that are waited for; [`queries`] and [`operators`] answer questions;
 //! [`clients`] knows who is connected, [`places`] how many may be; [`memory`] connects clients of
 //! the same process; [`descriptors`] sees to it that connections leave the store its files;
@@ -29,6 +30,7 @@ mod listening;
 mod log_budget;
 mod memory;
 mod operators;
+mod outgoing;
 mod permits;
 mod places;
 mod queries;
@@ -59,6 +61,7 @@ use guard::Guard;
 use guest::{Guest, Peer};
 use listening::Listeners;
 use log_budget::LogBudget;
+use outgoing::Outgoing;
 use places::{Origin, Places, Seat};
 
 /// Clients that may be told at the same time that there is no place for them.
@@ -91,6 +94,7 @@ pub(crate) struct Shared {
     receive: Receive,
     /// Bytes of requests that may be undecided.
     undecided: Pool,
+    outgoing: Outgoing,
     clients: clients::Clients,
     turned_away: Semaphore,
     stopping: watch::Sender<bool>,
@@ -211,6 +215,7 @@ impl Shared {
             places: Arc::new(Places::new(&config.limits)),
             receive: receive(&config.limits),
             undecided: Pool::new(config.limits.in_flight_bytes_max),
+            outgoing: Outgoing::new(config.limits.outgoing_bytes_max),
             config,
             clients: clients::Clients::default(),
             turned_away: Semaphore::new(TURNED_AWAY_MAX),
@@ -262,6 +267,7 @@ impl Shared {
             connections,
             connections_new,
             undecided_bytes: self.undecided.taken_bytes() as u64,
+            outgoing_bytes: self.outgoing.bytes(),
             receiving_bytes: self.receive.inbox.held_bytes() as u64,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             ..self.bus.stats()

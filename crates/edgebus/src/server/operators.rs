@@ -33,6 +33,8 @@ pub(super) async fn answer(
     let mut rights = shared.guard.rights();
     // It may wait for long, so it begins with what is so now.
     asker.judge_by(rights.as_mut());
+    // What commands ask beside what they were told to do would fill the log.
+    let aside = matches!(admin, Admin::Consumers);
     let managed = match permit(&shared, &asker, admin).await {
         Ok(Permit::Answer(managed)) => Ok(managed),
         Ok(Permit::Ask(Admin::Clients)) => Ok(Managed::Clients(shared.clients.all())),
@@ -50,7 +52,10 @@ pub(super) async fn answer(
     if let Err(refusal) = &managed
         && refusal.code == Code::Forbidden
     {
-        shared.forbid(&asker, 1, refusal);
+        match aside {
+            true => shared.counters.forbid(1),
+            false => shared.forbid(&asker, 1, refusal),
+        }
     }
     let managed = managed.map(|managed| WireManaged::from(&page(managed, frame_bytes / SHARE)));
     match managed {

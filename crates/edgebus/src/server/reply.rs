@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use edgebus_core::admin::Admin;
@@ -16,12 +17,14 @@ use edgebus_core::wire::Frame;
 use edgebus_core::{Code, Refusal, Seq};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use prost::Message as _;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::answers::Answers;
 use super::asker::Asker;
+use super::outgoing::Room;
 use super::streams::Pushes;
 use super::{Shared, operators, queries};
 use crate::bus::Submitted;
@@ -35,10 +38,12 @@ const SETTLING_MAX: usize = 256;
 const LOOKUPS_MAX: usize = 2;
 /// Operators' questions of one connection at a time, those that wait for messages included; more
 /// are refused as busy, so that they hold up nothing else.
-const OPERATORS_MAX: usize = 64;
+const OPERATORS_MAX: usize = 16;
 /// Bounds of how often a client is given a sign of life.
 const SIGN_MIN: Duration = Duration::from_millis(1);
 const SIGN_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+/// How long a client may take next to nothing while others wait for memory.
+const PRESSED: Duration = Duration::from_secs(5);
 /// Frames of streams that are written at a time.
 const PUSHES: usize = 8;
 
@@ -92,8 +97,8 @@ struct Unanswered {
     shared: Arc<Shared>,
     ending: watch::Receiver<bool>,
     settling: FuturesUnordered<Settling>,
-    lookups: JoinSet<Frame>,
-    operators: JoinSet<Frame>,
+    lookups: JoinSet<(Frame, Room)>,
+    operators: JoinSet<(Frame, Room)>,
 }
 
 /// Writes replies until no more can come and all have left, but for those to requests that go on.
@@ -121,13 +126,20 @@ pub(super) async fn write_all(
     let mut open = true;
     while open || !undecided.0.is_empty() || !unanswered.is_empty() {
         let room = undecided.0.len() < DECIDING_MAX && unanswered.has_room();
+        // What is to be written holds its memory until then.
+        let (mut holds, mut held) = (Vec::new(), None);
         let mut frames = tokio::select! {
             decided = undecided.next() => decided.frames(&mut answers),
-            frame = unanswered.next() => frame.into_iter().collect(),
-            Some(frame) = pushes.recv() => {
-                let mut frames = vec![frame];
-                while frames.len() < PUSHES && let Ok(frame) = pushes.try_recv() {
-                    frames.push(frame);
+            (frame, room) = unanswered.next() => {
+                held = room;
+                frame.into_iter().collect()
+            }
+            Some(push) = pushes.recv() => {
+                let mut frames = vec![push.frame];
+                holds.push(push.holds);
+                while frames.len() < PUSHES && let Ok(push) = pushes.try_recv() {
+                    frames.push(push.frame);
+                    holds.push(push.holds);
                 }
                 frames
             }
@@ -162,6 +174,7 @@ pub(super) async fn write_all(
         if !write(&shared, &mut writer, frames, &mut answers).await {
             return None;
         }
+        drop((holds, held));
     }
     Some(writer)
 }
@@ -175,12 +188,25 @@ async fn write(
     answers: &mut Answers,
 ) -> bool {
     // A client that takes nothing must not keep the server from stopping.
-    let writing = tokio::time::timeout(shared.config.limits.write_timeout, writer.write(frames));
+    let patience = shared.config.limits.write_timeout;
+    let until = Instant::now() + patience.min(SIGN_MAX);
+    let crawled = writer.crawled();
+    let mut pressed = tokio::time::interval_at(Instant::now() + PRESSED, PRESSED);
+    let mut left = crawled.load(Ordering::Relaxed);
+    let writing = tokio::time::timeout_at(until, writer.write(frames));
     tokio::pin!(writing);
     loop {
         tokio::select! {
             written = &mut writing => return matches!(written, Ok(Ok(()))),
             () = answers.take_in() => {}
+            // Others wait for the memory that it holds.
+            _ = pressed.tick() => {
+                let before = std::mem::replace(&mut left, crawled.load(Ordering::Relaxed));
+                let least = shared.config.limits.frame_bytes_per_second_min as u64 * PRESSED.as_secs();
+                if shared.outgoing.is_wanted() && left - before <= least {
+                    return false;
+                }
+            }
         }
     }
 }
@@ -220,6 +246,8 @@ impl Unanswered {
 
     /// Takes a reply in; gives what can be told at once.
     fn take(&mut self, reply: Reply) -> Vec<Frame> {
+        // A page may be as large as that.
+        let page_bytes = self.shared.config.limits.frame_bytes_max / 4;
         match reply {
             Reply::Frames(frames) => return frames,
             Reply::Refused(refused) => {
@@ -229,16 +257,37 @@ impl Unanswered {
             Reply::Settling(settling) => self.settling.push(settling),
             Reply::Query { asker, tag, query } => {
                 let shared = self.shared.clone();
-                let answer = queries::answer(shared, asker, tag, query);
-                self.lookups.spawn(answer);
+                self.lookups.spawn(async move {
+                    let room = match query {
+                        Query::Log(_) => shared.outgoing.room(page_bytes).await,
+                        _ => None,
+                    };
+                    (queries::answer(shared, asker, tag, query).await, room)
+                });
             }
             Reply::Admin { tag, .. } if self.operators.len() >= OPERATORS_MAX => {
                 return vec![too_many_operators(tag)];
             }
             Reply::Admin { asker, tag, admin } => {
                 let (shared, ending) = (self.shared.clone(), self.ending.clone());
-                let answer = operators::answer(shared, asker, tag, admin, ending);
-                self.operators.spawn(answer);
+                let bytes = match &admin {
+                    // Messages that have come are not thrown away: they find room afterwards.
+                    Admin::Next { .. } => 0,
+                    Admin::DeadLetters { .. } | Admin::Consumers | Admin::Clients => page_bytes,
+                    _ => 0,
+                };
+                self.operators.spawn(async move {
+                    let outgoing = shared.outgoing.clone();
+                    let room = outgoing.room(bytes).await;
+                    let frame = operators::answer(shared, asker, tag, admin, ending).await;
+                    let room = match &frame {
+                        Frame::Managed { managed, .. } if room.is_none() => {
+                            outgoing.room(managed.encoded_len()).await
+                        }
+                        _ => room,
+                    };
+                    (frame, room)
+                });
             }
             // They wait in line.
             Reply::Outcomes { .. } => {}
@@ -247,12 +296,16 @@ impl Unanswered {
     }
 
     /// The next answer, if one is wanted. Cancel-safe; never done while nothing is asked.
-    async fn next(&mut self) -> Option<Frame> {
-        // A task that was aborted has nothing to tell: the process ends.
+    async fn next(&mut self) -> (Option<Frame>, Room) {
+        let told = |told: Result<(Frame, Room), JoinError>| match told {
+            Ok((frame, room)) => (Some(frame), room),
+            // A task that was aborted has nothing to tell: the process ends.
+            Err(_) => (None, None),
+        };
         tokio::select! {
-            Some(settled) = self.settling.next() => settled,
-            Some(found) = self.lookups.join_next() => found.ok(),
-            Some(done) = self.operators.join_next() => done.ok(),
+            Some(settled) = self.settling.next() => (settled, None),
+            Some(found) = self.lookups.join_next() => told(found),
+            Some(done) = self.operators.join_next() => told(done),
             else => std::future::pending().await,
         }
     }

@@ -2,42 +2,66 @@
 //!
 //! Each stream has a task that carries what comes from the bus to the connection's writer, which
 //! takes it as the client reads. So what a slow client holds back is bounded: the engine is given
-//! the client's credit in slices, no more than [`SLICE_BYTES`] are worth, and a subscription loses
-//! what its buffer has no room for.
+//! the client's credit in slices, and room for as many bytes as the stream's share of what all
+//! connections may hold; a subscription loses what its buffer has no room for.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use edgebus_core::access::Verb;
-use edgebus_core::consumer::{CREDIT_MAX, ConsumerConfig, LeaseToken, Place, Settlement};
+use edgebus_core::consumer::{CREDIT_MAX, LeaseToken, Place, Settlement};
 use edgebus_core::session::{deliver_frames, notify_frames};
 use edgebus_core::stream::{Consume, Open, Subscribe};
 use edgebus_core::wire::Frame;
-use edgebus_core::{Code, ConsumerName, Refusal, TopicPattern};
+use edgebus_core::{Code, Refusal};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::asker::Asker;
+use super::authorize::Needs;
 use super::clients::Figures;
+use super::outgoing::{Held, Outgoing, Room, Sharing};
 use super::permits::{may_set_up, set_up};
 use crate::bus::{MessageBus, OpenWorker, WorkerHandle};
 use crate::delivery::{Notification, Notifications, Settle, Subscription, WorkerEvent};
 
 /// Frames of all streams of one connection that wait for the writer.
 const FRAMES: usize = 4;
-/// Bytes of messages that are asked of the engine ahead of the writer, about.
-const SLICE_BYTES: u64 = 16 * 1024 * 1024;
 /// Messages that are asked of the engine ahead of the writer, whatever their size.
-const SLICE: std::ops::RangeInclusive<u64> = 16..=4096;
-/// As long as no message shows how large they are.
-const SLICE_FIRST: u64 = 64;
+const SLICE: u64 = 4096;
+/// Bytes of messages, or of notifications, that are put into one frame if there is more than one.
+const FRAME_BYTES_MAX: usize = 64 * 1024;
 /// Notifications that are put into a frame at most.
 const NOTIFY_MAX: usize = 1024;
 
 /// Frames of streams, on their way to the writer.
-pub(super) type Pushes = mpsc::Receiver<Frame>;
+pub(super) type Pushes = mpsc::Receiver<Push>;
+
+/// A frame of a stream, and what it holds until it is written.
+#[derive(Debug)]
+pub(super) struct Push {
+    pub(super) frame: Frame,
+    pub(super) holds: Holds,
+}
+
+/// What a frame holds until it is written or thrown away. Never read.
+#[derive(Debug)]
+pub(super) struct Holds {
+    _room: Room,
+    _sent: Option<Sent>,
+}
+
+impl Push {
+    fn of(frame: Frame) -> Self {
+        let holds = Holds {
+            _room: None,
+            _sent: None,
+        };
+        Self { frame, holds }
+    }
+}
 /// Streams that the bus has ended, and why; each is told once.
 pub(super) type EndedStreams = mpsc::UnboundedReceiver<(u64, Refusal)>;
 
@@ -50,7 +74,8 @@ pub(super) struct Streams {
     /// Bytes of messages that are put into one frame, if there is more than one.
     frame_bytes: usize,
     open: HashMap<u64, Stream>,
-    frames: mpsc::Sender<Frame>,
+    outgoing: Outgoing,
+    frames: mpsc::Sender<Push>,
     ended: mpsc::UnboundedSender<(u64, Refusal)>,
 }
 
@@ -70,22 +95,6 @@ struct Stream {
     carrying: JoinHandle<()>,
 }
 
-/// What somebody has to be allowed to have a stream.
-#[derive(Debug)]
-enum Needs {
-    Work(ConsumerName, Box<ConsumerConfig>),
-    Subscribe(Vec<TopicPattern>),
-}
-
-impl Needs {
-    fn met_by(&self, asker: &Asker) -> Result<(), Refusal> {
-        match self {
-            Self::Work(name, there) => asker.may_work_for(name, Some(there)),
-            Self::Subscribe(patterns) => asker.may(Verb::Subscribe, patterns),
-        }
-    }
-}
-
 /// What became of the workers of a connection that ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Left {
@@ -101,6 +110,7 @@ impl Streams {
         bus: MessageBus,
         figures: Arc<Figures>,
         runs: Runs,
+        outgoing: Outgoing,
         frame_bytes_max: usize,
     ) -> (Self, Pushes, EndedStreams) {
         let (frames, pushes) = mpsc::channel(FRAMES);
@@ -109,8 +119,9 @@ impl Streams {
             bus,
             figures,
             runs,
-            frame_bytes: frame_bytes_max / 4,
+            frame_bytes: (frame_bytes_max / 4).min(FRAME_BYTES_MAX),
             open: HashMap::new(),
+            outgoing,
             frames,
             ended,
         };
@@ -168,7 +179,9 @@ impl Streams {
             }
         }
         let credit = u64::from(consume.credit.min(CREDIT_MAX));
-        let first = credit.min(SLICE_FIRST);
+        let first = credit.min(SLICE);
+        let sharing = self.outgoing.share();
+        let room = sharing.bytes();
         let open = OpenWorker {
             consumer: consume.consumer,
             config: consume.config,
@@ -176,6 +189,7 @@ impl Streams {
             held: consume.held,
             place: self.runs.place,
             owner: self.runs.owner.clone(),
+            room: Some(room),
         };
         let opened = self.bus.open_worker(open).await?;
         let needs = match asker.limits() {
@@ -198,8 +212,9 @@ impl Streams {
             credit: Mutex::new(Credit {
                 client: credit - first,
                 engine: first,
-                slice: SLICE_FIRST,
+                room,
             }),
+            sharing,
         });
         worker.give_out(opened.kept.len());
         let kept = opened.kept;
@@ -239,6 +254,7 @@ impl Streams {
         Carrying {
             stream,
             frame_bytes: self.frame_bytes,
+            outgoing: self.outgoing.clone(),
             frames: self.frames.clone(),
             ended: self.ended.clone(),
         }
@@ -297,7 +313,7 @@ impl Streams {
     /// Behind everything else that streams have said.
     async fn say(&self, frame: Frame) {
         // Once the writer is gone the connection ends, which the reader finds out by itself.
-        let _ = self.frames.send(frame).await;
+        let _ = self.frames.send(Push::of(frame)).await;
     }
 }
 
@@ -328,29 +344,34 @@ struct Worker {
     /// Messages it was sent and has not settled.
     held: AtomicU64,
     credit: Mutex<Credit>,
+    sharing: Sharing,
 }
 
-/// How many messages may come, as the client sees it: in two parts.
+/// How many messages may come, as the client sees it: in two parts. And how many bytes.
 #[derive(Debug)]
 struct Credit {
     /// What the engine was not told of yet.
     client: u64,
-    /// What the engine was told of and has not used, or what it used is not with the writer yet.
+    /// What the engine was told of and has not used, or what it used is not written yet.
     engine: u64,
-    /// Most that the engine may have.
-    slice: u64,
+    /// Bytes that the engine was told of and has not used, or what used them is not written yet.
+    room: u64,
 }
 
 impl Credit {
-    /// What the engine is to be told now; in parts that are worth it.
-    fn top_up(&mut self) -> Option<u32> {
-        let more = self.slice.saturating_sub(self.engine).min(self.client);
-        if more == 0 || (more < self.client && more < self.slice / 4) {
+    /// What the engine is to be told now, with a stream's share as it is at present; in parts that
+    /// are worth it.
+    fn top_up(&mut self, share: u64) -> Option<(u32, u64)> {
+        let messages = SLICE.saturating_sub(self.engine).min(self.client);
+        let bytes = share.saturating_sub(self.room);
+        let worth = messages > 0 && (messages == self.client || messages >= SLICE / 4);
+        if !worth && bytes < share / 4 {
             return None;
         }
-        self.client -= more;
-        self.engine += more;
-        u32::try_from(more).ok()
+        self.client -= messages;
+        self.engine += messages;
+        self.room += bytes;
+        Some((u32::try_from(messages).unwrap_or(u32::MAX), bytes))
     }
 }
 
@@ -360,29 +381,42 @@ impl Worker {
             let mut credit = self.credit.lock();
             let sum = credit.client + u64::from(messages);
             credit.client = sum.min(u64::from(CREDIT_MAX));
-            credit.top_up()
+            credit.top_up(self.sharing.bytes())
         };
         self.tell(more);
     }
 
-    /// So many messages, of so many bytes, are with the writer.
-    fn sent(&self, messages: usize, bytes: usize) {
-        self.give_out(messages);
-        let (messages, bytes) = (messages as u64, bytes as u64);
+    /// So many messages, of so many bytes, are with the client's system.
+    fn written(&self, messages: u64, bytes: u64) {
         let more = {
             let mut credit = self.credit.lock();
             credit.engine = credit.engine.saturating_sub(messages);
-            let average = (bytes / messages.max(1)).max(1);
-            credit.slice = (SLICE_BYTES / average).clamp(*SLICE.start(), *SLICE.end());
-            credit.top_up()
+            credit.room = credit.room.saturating_sub(bytes);
+            credit.top_up(self.sharing.bytes())
         };
         self.tell(more);
     }
 
-    fn tell(&self, more: Option<u32>) {
-        if let Some(more) = more {
-            self.handle.credit(more);
+    fn tell(&self, more: Option<(u32, u64)>) {
+        if let Some((messages, bytes)) = more {
+            self.handle.take_more(messages, bytes);
         }
+    }
+
+    /// A frame of messages that came for it.
+    fn push(self: &Arc<Self>, frame: Frame) -> Push {
+        let (messages, bytes) = size_of(&frame);
+        let sent = Sent {
+            worker: self.clone(),
+            messages: messages as u64,
+            bytes: bytes as u64,
+            _held: self.sharing.hold(bytes),
+        };
+        let holds = Holds {
+            _room: None,
+            _sent: Some(sent),
+        };
+        Push { frame, holds }
     }
 
     fn give_out(&self, messages: usize) {
@@ -406,11 +440,27 @@ impl Drop for Worker {
     }
 }
 
+/// Messages on their way to the client, until they are written.
+#[derive(Debug)]
+struct Sent {
+    worker: Arc<Worker>,
+    messages: u64,
+    bytes: u64,
+    _held: Held,
+}
+
+impl Drop for Sent {
+    fn drop(&mut self) {
+        self.worker.written(self.messages, self.bytes);
+    }
+}
+
 /// The way from the bus to the writer.
 struct Carrying {
     stream: u64,
     frame_bytes: usize,
-    frames: mpsc::Sender<Frame>,
+    outgoing: Outgoing,
+    frames: mpsc::Sender<Push>,
     ended: mpsc::UnboundedSender<(u64, Refusal)>,
 }
 
@@ -419,12 +469,13 @@ impl Carrying {
         let why = loop {
             match events.recv().await {
                 Some(WorkerEvent::Deliveries(deliveries)) => {
-                    for frame in deliver_frames(self.stream, deliveries, self.frame_bytes) {
-                        let (count, bytes) = size_of(&frame);
-                        if !self.say(frame).await {
+                    let frames = deliver_frames(self.stream, deliveries, self.frame_bytes);
+                    let pushes: Vec<_> = frames.map(|frame| worker.push(frame)).collect();
+                    for push in pushes {
+                        worker.give_out(size_of(&push.frame).0);
+                        if self.frames.send(push).await.is_err() {
                             return;
                         }
-                        worker.sent(count, bytes);
                     }
                 }
                 // Only a client loses its connection to the bus.
@@ -469,7 +520,15 @@ impl Carrying {
 
     /// `false` once nothing is written any more.
     async fn say(&self, frame: Frame) -> bool {
-        self.frames.send(frame).await.is_ok()
+        let bytes = match &frame {
+            Frame::Notify { entries, .. } => entries.iter().map(|e| e.as_bytes().len()).sum(),
+            _ => 0,
+        };
+        let holds = Holds {
+            _room: self.outgoing.room(bytes).await,
+            _sent: None,
+        };
+        self.frames.send(Push { frame, holds }).await.is_ok()
     }
 }
 

@@ -9,6 +9,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use edgebus::{ClientAuth, TlsVersion};
+
 use super::environment::OTHERS;
 use super::keys::{self, SECTIONS};
 use super::{Config, Place, Problems, Settings, Sources, Value, file, reference};
@@ -136,7 +138,7 @@ fn relative_paths_in_a_file_are_relative_to_its_folder_and_others_to_the_current
     assert!(settings.tls.client_crl[0].is_absolute());
     assert_eq!(settings.tls.client_crl[1], Path::new("/b"));
     assert_eq!(settings.tls.key, Some(PathBuf::from("k")));
-    assert_eq!(settings.access.tokens, Some(PathBuf::from("/t")));
+    assert_eq!(settings.server.tokens, Some(PathBuf::from("/t")));
 }
 
 #[test]
@@ -188,6 +190,45 @@ fn unknown_variable_is_warned_about_with_the_nearest() {
             "EDGEBUS_PORT_7411_TCP_ADDR in the environment means nothing to this version",
         ]
     );
+}
+
+#[test]
+fn the_keys_of_tls_and_access_reach_the_library() {
+    let text = "[tls]\ncertificate = \"/c\"\nkey = \"/k\"\nclient_ca = \"/ca\"\nclient_crl = \"/crl\"\n\
+                client_auth = \"optional\"\nmin_version = \"1.2\"\n[access]\nrights = \"/r\"\n\
+                reload_every = \"5s\"\n[unix]\nmode = \"0600\"\n";
+    let config = load(text, &[]).expect("good").settings.server_config();
+    let tls = config.tls.expect("a certificate");
+    assert_eq!(
+        (tls.certificate, tls.key),
+        (PathBuf::from("/c"), PathBuf::from("/k"))
+    );
+    assert_eq!(tls.client_ca, Some(PathBuf::from("/ca")));
+    assert_eq!(tls.client_crl, [PathBuf::from("/crl")]);
+    assert_eq!(tls.client_auth, ClientAuth::Optional);
+    assert_eq!(tls.min_version, TlsVersion::V1_2);
+    assert_eq!(config.rights, Some(PathBuf::from("/r")));
+    assert_eq!(config.reload_every, Duration::from_secs(5));
+    assert_eq!(config.unix_mode, 0o600);
+    let plain = load("", &[]).expect("good").settings.server_config();
+    assert_eq!(plain.tls, None);
+}
+
+#[test]
+fn what_a_restart_would_change_is_told_key_by_key() {
+    let old = load("http = \"127.0.0.1:1\"\nlog = \"debug\"", &[]).expect("good");
+    let new = load("log = \"debug\"\n[limits]\nconnections = 9", &[]).expect("good");
+    let changes = old.changes(&new);
+    assert_eq!(changes.len(), 2, "{changes:?}");
+    assert!(
+        changes[0].ends_with("edgebus.toml:1: http is not set any more"),
+        "{changes:?}"
+    );
+    assert!(
+        changes[1].ends_with("edgebus.toml:3: limits.connections is now 9"),
+        "{changes:?}"
+    );
+    assert_eq!(new.changes(&new), [""; 0]);
 }
 
 #[test]

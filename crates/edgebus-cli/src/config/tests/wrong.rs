@@ -80,6 +80,24 @@ fn key_in_the_wrong_place_is_told_where_it_belongs() {
 }
 
 #[test]
+fn names_of_other_programs_lead_to_the_ones_here() {
+    for (section, name, meant) in [
+        ("tls", "ca", "client_ca"),
+        ("tls", "cert", "certificate"),
+        ("tls", "key_file", "key"),
+        ("tls", "crl", "client_crl"),
+        ("access", "token_file", "tokens"),
+        ("limits", "max_connections", "connections"),
+        ("limits", "connections_max", "connections"),
+        ("store", "retention", "retention_age"),
+    ] {
+        let found = problems(&format!("[{section}]\n{name} = 1"));
+        let part = format!("did you mean {meant}?");
+        assert!(found[0].contains(&part), "{found:?}");
+    }
+}
+
+#[test]
 fn value_of_another_kind_is_told_what_to_write() {
     for (text, part) in [
         (
@@ -260,6 +278,10 @@ fn what_does_not_fit_together_is_told_at_its_place() {
     };
     assert_eq!(part(""), "");
     for (text, expected) in [
+        (
+            "listen = \"tls://h:1\"",
+            "edgebus.toml:1: tls://h:1 needs tls.certificate and tls.key",
+        ),
         (
             "tls.certificate = \"c\"",
             "edgebus.toml:1: tls.certificate needs tls.key",

@@ -212,7 +212,8 @@ impl Consumer {
     ) -> bool {
         let seq = entry.seq();
         let alone = wanted == Wanted::Suspect;
-        let Some(worker) = self.workers.take(places, alone) else {
+        let bytes = entry.as_bytes().len() as u64;
+        let Some(worker) = self.workers.take(places, alone, bytes) else {
             return false;
         };
         match wanted {

@@ -189,6 +189,7 @@ impl Consumer {
             id: worker,
             place,
             credit,
+            room: u64::MAX,
         });
         let deadline_ms = now.store_ms.saturating_add(ack_wait_ms(ledger));
         let mut kept = Vec::new();
@@ -215,6 +216,17 @@ impl Consumer {
         }
         self.reclaim(ledger, places);
         kept
+    }
+
+    /// A worker takes no more than so many bytes from now on; one message may be larger than what
+    /// is left.
+    pub fn set_room(&mut self, worker: u64, bytes: u64) {
+        self.workers.set_room(worker, bytes);
+    }
+
+    /// A worker takes this many bytes more.
+    pub fn add_room(&mut self, worker: u64, bytes: u64) {
+        self.workers.add_room(worker, bytes);
     }
 
     /// A worker takes this many messages more. The owner adds credit as a worker takes or settles

@@ -1,6 +1,6 @@
 //! Workers, and which of them is next.
 //!
-//! Invariant: `credit` is the sum of what the workers may still get.
+//! Invariant: `credit` is the sum of what the workers that have room may still get.
 
 use super::super::places::{Place, Places};
 
@@ -11,6 +11,18 @@ pub(super) struct Worker {
     pub(super) place: Place,
     /// How many messages more it takes.
     pub(super) credit: u32,
+    /// How many bytes more it takes; one message may be larger than what is left.
+    pub(super) room: u64,
+}
+
+impl Worker {
+    /// How many messages it may get as it is.
+    fn open(&self) -> u64 {
+        match self.room {
+            0 => 0,
+            _ => u64::from(self.credit),
+        }
+    }
 }
 
 /// The workers of one consumer.
@@ -34,14 +46,14 @@ impl Workers {
 
     pub(super) fn add(&mut self, worker: Worker) {
         self.remove(worker.id);
-        self.credit += u64::from(worker.credit);
+        self.credit += worker.open();
         self.all.push(worker);
     }
 
     pub(super) fn remove(&mut self, id: u64) -> Option<Worker> {
         let at = self.all.iter().position(|worker| worker.id == id)?;
         let worker = self.all.remove(at);
-        self.credit -= u64::from(worker.credit);
+        self.credit -= worker.open();
         if self.turn > at {
             self.turn -= 1;
         }
@@ -49,23 +61,35 @@ impl Workers {
     }
 
     pub(super) fn add_credit(&mut self, id: u64, credit: u32) {
-        if let Some(worker) = self.all.iter_mut().find(|worker| worker.id == id) {
-            let before = worker.credit;
-            worker.credit = before.saturating_add(credit);
-            self.credit += u64::from(worker.credit - before);
-        }
+        self.change(id, |worker| {
+            worker.credit = worker.credit.saturating_add(credit);
+        });
     }
 
     /// Takes back what a worker may still get.
     pub(super) fn withdraw(&mut self, id: u64) {
+        self.change(id, |worker| worker.credit = 0);
+    }
+
+    pub(super) fn set_room(&mut self, id: u64, bytes: u64) {
+        self.change(id, |worker| worker.room = bytes);
+    }
+
+    pub(super) fn add_room(&mut self, id: u64, bytes: u64) {
+        self.change(id, |worker| worker.room = worker.room.saturating_add(bytes));
+    }
+
+    fn change(&mut self, id: u64, change: impl FnOnce(&mut Worker)) {
         if let Some(worker) = self.all.iter_mut().find(|worker| worker.id == id) {
-            self.credit -= u64::from(std::mem::take(&mut worker.credit));
+            self.credit -= worker.open();
+            change(worker);
+            self.credit += worker.open();
         }
     }
 
     /// Those who take a message.
     pub(super) fn ready(&self) -> impl Iterator<Item = &Worker> {
-        self.all.iter().filter(|worker| worker.credit > 0)
+        self.all.iter().filter(|worker| worker.open() > 0)
     }
 
     /// Whether somebody could get a message that is no suspect.
@@ -78,8 +102,8 @@ impl Workers {
         self.credit > 0 && self.ready().any(|worker| places.is_idle(worker.place))
     }
 
-    /// Takes one credit from whose turn it is.
-    pub(super) fn take(&mut self, places: &Places, suspect: bool) -> Option<Worker> {
+    /// Takes one credit, and room for so many bytes, from whose turn it is.
+    pub(super) fn take(&mut self, places: &Places, suspect: bool, bytes: u64) -> Option<Worker> {
         if self.credit == 0 {
             return None;
         }
@@ -92,9 +116,11 @@ impl Workers {
             } else {
                 places.is_open(worker.place)
             };
-            if worker.credit > 0 && fits {
+            if worker.open() > 0 && fits {
+                self.credit -= worker.open();
                 worker.credit -= 1;
-                self.credit -= 1;
+                worker.room = worker.room.saturating_sub(bytes);
+                self.credit += worker.open();
                 self.turn = (at + 1) % count;
                 return Some(*worker);
             }

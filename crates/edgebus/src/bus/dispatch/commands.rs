@@ -22,6 +22,8 @@ pub(crate) struct OpenWorker {
     pub(crate) config: Option<ConsumerConfig>,
     /// Messages it may be given at once.
     pub(crate) credit: u32,
+    /// Bytes of messages it may be given at once; `None`: any.
+    pub(crate) room: Option<u64>,
     /// Leases it still holds from an earlier connection.
     pub(crate) held: Vec<LeaseToken>,
     /// Where it runs.
@@ -132,17 +134,22 @@ impl Dispatch {
         let (place, credit) = (open.place, open.credit);
         let held = open.held.as_slice();
         let kept = self.drive(store, &open.consumer, |machine, ledger, places, _| {
-            machine.attach(ledger, places, id, place, credit, held, moment)
+            let kept = machine.attach(ledger, places, id, place, credit, held, moment);
+            if let Some(room) = open.room {
+                machine.set_room(id, room);
+            }
+            kept
         });
         (id, kept.unwrap_or_default())
     }
 
     /// A worker takes more.
-    pub(in crate::bus) fn credit(&mut self, worker: u64, credit: u32) {
+    pub(in crate::bus) fn credit(&mut self, worker: u64, credit: u32, room: u64) {
         if let Some(name) = self.workers.get(&worker).map(|worker| &worker.consumer)
             && let Some(slot) = self.slots.get_mut(name)
         {
             slot.machine.add_credit(worker, credit);
+            slot.machine.add_room(worker, room);
             slot.wake();
         }
     }

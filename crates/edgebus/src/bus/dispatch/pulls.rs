@@ -58,6 +58,7 @@ impl Dispatch {
             held: Vec::new(),
             place: Place::Detached,
             owner: "".into(),
+            room: None,
         };
         // What it is given is taken from the pull itself.
         let (to, _) = mpsc::unbounded_channel();

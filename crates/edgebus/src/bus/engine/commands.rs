@@ -44,7 +44,11 @@ impl Engine {
             dispatch, store, ..
         } = self;
         match said {
-            Said::Credit { worker, credit } => dispatch.credit(worker, credit),
+            Said::Credit {
+                worker,
+                credit,
+                room,
+            } => dispatch.credit(worker, credit, room),
             Said::Settle {
                 consumer,
                 items,

@@ -192,6 +192,7 @@ impl Desk {
             held: Vec::new(),
             place: Place::Process,
             owner: "".into(),
+            room: None,
         });
         let begin = Begin::At(Seq(0));
         self.command(|done| Command::Open { open, begin, done })

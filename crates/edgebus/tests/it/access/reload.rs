@@ -48,7 +48,7 @@ async fn streams_without_a_right_end_and_the_others_go_on() {
         .set_rights(&allow("till-7", "subscribe", "windows"))
         .await;
     let ended = within(messages.next()).await.expect("the reason");
-    let refusal = ended.err().expect("its end");
+    let refusal = ended.expect_err("its end");
     assert_eq!(refusal.code, Code::Forbidden);
     assert!(refusal.message.contains("consumer c"), "{refusal}");
     assert!(within(doors.next()).await.is_none());

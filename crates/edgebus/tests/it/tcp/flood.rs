@@ -3,9 +3,14 @@
 
 use edgebus::{ClientConfig, MessageBus, Record, RecordLimits, ServerConfig};
 
+use edgebus::consumer::ConsumerConfig;
+use edgebus::stream::{Consume, Open};
+use edgebus::wire::Frame;
+
 use super::fixture::{TestServer, send};
 use crate::bus::files::{Call, Of};
 use crate::bus::fixture::{eventually, large_message, message, new, within};
+use crate::delivery::fixture::name;
 
 fn large_records(from: u64, count: u64, bytes: usize) -> Vec<Record> {
     let limits = RecordLimits::default();
@@ -48,4 +53,45 @@ async fn connections_together_have_no_more_undecided_than_they_may() {
         assert_eq!(told.iter().filter(|(_, told)| told.is_ok()).count(), 8);
     }
     eventually(|| server.handle.stats().undecided_bytes == 0).await;
+}
+
+/// Many workers take nothing of what they asked for. Each used to be given 16 MiB, and as much again
+/// on its way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn workers_that_read_nothing_hold_no_more_together_than_they_may() {
+    const WORKERS: u64 = 30;
+    const BYTES: u64 = 300_000;
+    const OUTGOING: usize = 16 * 1024 * 1024;
+    let limits = |config: &mut ServerConfig| config.limits.outgoing_bytes_max = OUTGOING;
+    let server = TestServer::start_with(limits).await;
+    let client = server.connect(ClientConfig::default()).await;
+    for number in 0..60 {
+        new(client
+            .send_message(large_message(number, BYTES as usize))
+            .await);
+    }
+    let config = || ConsumerConfig::listener("bulk".parse().unwrap());
+    let mut deaf = Vec::new();
+    for number in 0..WORKERS {
+        let mut socket = server.welcomed().await;
+        let mut consume = Consume::new(name(&format!("deaf-{number}")), u32::MAX);
+        consume.config = Some(config());
+        let open = Box::new((&Open::Consume(consume)).into());
+        socket.send(&Frame::Open { stream: 1, open }).await;
+        deaf.push(socket);
+    }
+    eventually(|| server.handle.stats().in_flight >= WORKERS).await;
+    let consume = edgebus::ConsumeConfig::new(name("honest")).config(config());
+    let mut messages = within(client.consumer(consume)).await.unwrap();
+    for _ in 0..60 {
+        let stats = server.handle.stats();
+        // Twice, as each is encoded when it is written.
+        let own = 2 * (WORKERS + 1) * (64 * 1024 + BYTES);
+        assert!(stats.outgoing_bytes <= OUTGOING as u64 + own, "{stats:?}");
+        let message = within(messages.next()).await.unwrap().unwrap();
+        message.ack();
+    }
+    drop(deaf);
+    drop(messages);
+    eventually(|| server.handle.stats().outgoing_bytes == 0).await;
 }
