@@ -129,7 +129,9 @@ impl Post {
     async fn config(&self, client: &Client) -> Result<ConsumerConfig, Refusal> {
         let there = match client.consumer_info(self.consumer.clone()).await {
             Ok(info) => info.config,
-            Err(refusal) if refusal.code == Code::NoSuchConsumer => None,
+            // Who may not see all consumers is told the same of one that is not there as of another's;
+            // opening tells which.
+            Err(refusal) if matches!(refusal.code, Code::NoSuchConsumer | Code::Forbidden) => None,
             Err(refusal) => return Err(refusal),
         };
         let fresh = ConsumerConfig::responder(self.pattern.clone());

@@ -4,6 +4,7 @@
 
 mod background;
 mod openssl;
+mod shop;
 mod support;
 
 mod access;
@@ -13,13 +14,17 @@ mod config;
 mod consumer;
 mod crash;
 mod dlq;
+mod guests;
 mod hangup;
 mod log;
+mod operations;
 mod publish;
 mod refusals;
 mod reply;
 mod reply_lost;
 mod request;
+mod rights;
+mod rotation;
 mod send;
 mod send_file;
 mod send_spool;

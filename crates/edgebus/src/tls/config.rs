@@ -12,7 +12,8 @@ pub struct TlsServerConfig {
     pub key: PathBuf,
     /// The CAs whose certificates clients may have, as PEM. `None`: clients are not asked for one.
     pub client_ca: Option<PathBuf>,
-    /// Lists of certificates that were revoked, as PEM. If there are any, each CA must have one.
+    /// Lists of certificates that were revoked, as PEM. If there are any, each CA must have one. One
+    /// that is past its end still counts, and is warned about: it must not lock everybody out.
     pub client_crl: Vec<PathBuf>,
     /// Whether clients must have a certificate. Without `client_ca` it says nothing.
     pub client_auth: ClientAuth,
