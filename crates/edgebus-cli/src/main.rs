@@ -1,7 +1,7 @@
 //! The `edgebus` binary: the server and the command line.
 //!
 //! In reading order: [`args`] what can be typed; [`error`] how a command fails, and with which
-//! exit status; [`output`] what is printed; [`config`], [`serve`], [`hangup`], [`http`] and [`metrics`] the server; [`remote`] the way
+//! exit status; [`output`] what is printed; [`config`], [`serve`], [`hangup`], [`service`], [`http`] and [`metrics`] the server; [`remote`] the way
 //! to a server, [`reconnect`] the way back to it, [`spooling`] the way past a spool, and [`source`] also a folder without one; [`send`],
 //! [`request`], [`publish`] what asks and tells; [`reply`], [`sub`] what answers and listens; [`spool`] what waits for a server;
 //! [`log`], [`consumer`], [`dlq`], [`client`], [`stats`] what operators do; [`bench`] measuring; [`cert`] certificates.
@@ -24,6 +24,7 @@ mod hangup;
 mod http;
 mod metrics;
 mod serve;
+mod service;
 
 mod reconnect;
 mod remote;

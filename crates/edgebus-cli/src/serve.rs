@@ -25,6 +25,7 @@ use crate::hangup;
 use crate::http::{self, Health};
 use crate::output;
 use crate::runtime;
+use crate::service::{self, State};
 
 /// How long connections may take to end once the server stops.
 const STOP_TIME: Duration = Duration::from_secs(10);
@@ -127,6 +128,7 @@ async fn serve(
         }
     };
     announce(&data, &server, http.as_ref(), json);
+    service::tell(State::Ready);
     tracing::info!(data = %data.display(), last_seq = bus.stats().last_seq, "running");
     if let Some(listener) = http {
         let health = Health {
@@ -178,6 +180,7 @@ fn watch_signals() -> Result<watch::Receiver<bool>, CliError> {
     let (sender, stopping) = watch::channel(false);
     tokio::spawn(async move {
         next(&mut interrupt, &mut terminate).await;
+        service::tell(State::Stopping);
         tracing::info!("stopping; a second signal ends the process at once");
         sender.send_replace(true);
         next(&mut interrupt, &mut terminate).await;

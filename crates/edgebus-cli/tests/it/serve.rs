@@ -247,3 +247,27 @@ fn a_second_signal_ends_it_at_once_and_loses_nothing() {
     assert!(matches!(server.wait().code(), Some(0 | 130)));
     assert_eq!(Server::start(&place).rows().len(), 1);
 }
+
+#[test]
+fn a_service_manager_is_told_when_it_listens_and_when_it_stops() {
+    let place = Place::new();
+    let path = place.path("notify");
+    let socket = std::os::unix::net::UnixDatagram::bind(&path).expect("bound");
+    let hear = || {
+        let mut heard = [0; 64];
+        let bytes = socket.recv(&mut heard).expect("something is heard");
+        String::from_utf8(heard[..bytes].to_vec()).expect("text")
+    };
+    let data = place.data();
+    let args = ["serve", "--json", "--listen", "tcp://127.0.0.1:0"];
+    let mut command = edgebus(&[&args[..], &["--data", text(&data)]].concat());
+    let server = Server::spawn(&place, command.env("NOTIFY_SOCKET", &path));
+    assert_eq!(hear(), "READY=1");
+    server.run(&["send", "t", "x"]).expect(0);
+    server.stop();
+    assert_eq!(hear(), "STOPPING=1");
+    // Where nobody listens any more it runs all the same.
+    drop(socket);
+    let mut command = edgebus(&[&args[..], &["--data", text(&data)]].concat());
+    Server::spawn(&place, command.env("NOTIFY_SOCKET", &path)).stop();
+}

@@ -40,6 +40,12 @@ impl Incoming {
         self.entry().record().topic_str()
     }
 
+    /// Who sent it, as proven to the server; `anonymous` when nothing was proven, empty for the
+    /// server's own process.
+    pub fn identity(&self) -> &str {
+        self.entry().identity()
+    }
+
     /// Its content, sharing the message's memory.
     pub fn payload(&self) -> Bytes {
         self.entry().record().payload()

@@ -30,7 +30,7 @@ pub(super) async fn run(
     shared: Arc<Shared>,
     mut reader: Reader,
     writer: Writer,
-    mut guest: Guest,
+    guest: &mut Guest,
     seat: &mut Seat,
 ) -> Result<(), Refusal> {
     let peer = guest.peer;
@@ -44,7 +44,7 @@ pub(super) async fn run(
         Peer::SameProcess => Place::Process,
     };
     let frame_bytes_max = shared.config.limits.frame_bytes_max;
-    let standing = Standing::new(&guest);
+    let standing = Standing::new(guest);
     let runs = Runs {
         place,
         owner: standing.asker.owner(),
@@ -79,7 +79,7 @@ pub(super) async fn run(
         )),
     };
     let ended = conversation
-        .converse(&mut reader, ended_streams, &mut guest)
+        .converse(&mut reader, ended_streams, guest)
         .await;
     // Whoever waits for messages must not be given those that come back now.
     ending.send_replace(true);
@@ -92,6 +92,9 @@ pub(super) async fn run(
     if ended.is_err() && conversation.session.client().is_none() {
         shared.counters.fail_handshake();
     }
+    guest
+        .identity
+        .clone_from(&conversation.standing.asker.identity);
     drop(conversation);
     // What was accepted is answered before the connection closes. The reason comes last, as a
     // client that reads it reads no further.

@@ -184,14 +184,14 @@ pub(super) async fn welcome(shared: Arc<Shared>, arrived: Arrived) {
                 Err(Some(refusal)) => {
                     shared.counters.cut(&refusal);
                     shared.counters.fail_handshake();
-                    shared.log_refused(&peer, &refusal);
+                    shared.log_refused(&peer, None, &refusal);
                 }
                 Err(None) => {}
             }
         }
         Err((full, refusal)) => {
             shared.counters.turn_away(full);
-            shared.log_refused(&peer, &refusal);
+            shared.log_refused(&peer, None, &refusal);
             // Beyond that many they find out by themselves: telling them takes room as well.
             if let Ok(_turn) = shared.turned_away.try_acquire()
                 && let until = shared.handshake_until(Instant::now())

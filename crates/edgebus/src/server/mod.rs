@@ -2,9 +2,9 @@
 //!
 //! In reading order: [`config`] how it is set up; [`Server`] runs it; [`listening`] where clients
 //! come in, with [`handshake`] where that is by TLS; [`guest`] who came, [`guard`] who may, read
-//! again by [`reload`]; [`connection`] reads one client's frames and acts on them; [`streams`]
-//! carries messages and notifications to it; [`reply`] writes what comes back, [`outgoing`] what
-//! memory there is for it;
+//! again by [`reload`]; [`connection`] reads one client's frames and acts on them, for an
+//! [`asker`] as far as [`mod@authorize`] and [`permits`] let it; [`streams`] carries messages and
+//! notifications to it; [`reply`] writes what comes back, [`outgoing`] what memory there is for it;
 //! [`answers`] keeps replies that are waited for; [`queries`] and [`operators`] answer questions;
 //! [`clients`] knows who is connected, [`places`] how many may be; [`memory`] connects clients of
 //! the same process; [`descriptors`] sees to it that connections leave the store its files;
@@ -51,6 +51,7 @@ use edgebus_core::wire::{Frame, TAG_CONNECTION};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
+use crate::access::Identity;
 use crate::bus::{MessageBus, Pool};
 use crate::transport::{Inbox, Reader, Receive, ServerUrl, Writer};
 use asker::Asker;
@@ -162,15 +163,14 @@ async fn serve(
     shared: &Arc<Shared>,
     mut reader: Reader,
     writer: Writer,
-    guest: Guest,
+    mut guest: Guest,
     mut seat: Seat,
 ) {
-    let peer = guest.peer;
     reader.guard(&shared.receive);
-    let served = connection::run(shared.clone(), reader, writer, guest, &mut seat);
+    let served = connection::run(shared.clone(), reader, writer, &mut guest, &mut seat);
     if let Err(refusal) = served.await {
         shared.counters.cut(&refusal);
-        shared.log_refused(&peer, &refusal);
+        shared.log_refused(&guest.peer, Some(&guest.identity), &refusal);
     }
 }
 
@@ -225,10 +225,11 @@ impl Shared {
     }
 
     /// One line about a connection that was refused or cut, as long as there is room for it.
-    fn log_refused(&self, peer: &dyn fmt::Display, refusal: &Refusal) {
+    fn log_refused(&self, peer: &dyn fmt::Display, identity: Option<&Identity>, refusal: &Refusal) {
         let Refusal { code, message, .. } = refusal;
+        let identity = identity.map(tracing::field::display);
         self.log
-            .line(|| tracing::info!(%peer, %code, "connection ended: {message}"));
+            .line(|| tracing::info!(%peer, identity, %code, "connection ended: {message}"));
     }
 
     /// So many things were refused to somebody who has no right to them: counts them, and logs one
@@ -256,7 +257,8 @@ impl Shared {
         ServerLimits {
             frame_bytes_max,
             record,
-            streams_max: self.config.limits.consumers_max + self.config.limits.subscriptions_max,
+            consumers_max: self.config.limits.consumers_max,
+            subscriptions_max: self.config.limits.subscriptions_max,
         }
     }
 

@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 pub(super) const OWN_BYTES: usize = 16 * 1024;
 
 /// How long a frame may wait for room.
-const WAIT_MAX: Duration = Duration::from_secs(5);
+const WAIT_MAX: Duration = Duration::from_secs(3);
 
 /// What all connections share. Cheap to clone.
 #[derive(Clone, Debug)]

@@ -34,8 +34,10 @@ pub struct ServerLimits {
     pub frame_bytes_max: usize,
     /// How large a record, or a reply, may be.
     pub record: RecordLimits,
-    /// Most streams that are open at a time.
-    pub streams_max: usize,
+    /// Most streams of workers that are open at a time.
+    pub consumers_max: usize,
+    /// Most live subscriptions that are open at a time.
+    pub subscriptions_max: usize,
 }
 
 impl Default for ServerLimits {
@@ -43,7 +45,8 @@ impl Default for ServerLimits {
         Self {
             frame_bytes_max: FRAME_BYTES_MAX,
             record: RecordLimits::default(),
-            streams_max: 1024,
+            consumers_max: 512,
+            subscriptions_max: 512,
         }
     }
 }
@@ -204,16 +207,27 @@ impl ServerSession {
                 refusal: Some(refusal),
             })
         };
-        if self.streams.open() >= self.limits.streams_max {
-            return Ok(close(too_many_streams(self.limits.streams_max)));
-        }
         Ok(match Open::try_from(open) {
-            Ok(open) => {
-                self.streams.add(stream, &open);
-                Step::Open { stream, open }
-            }
+            Ok(open) => match self.room_for(&open) {
+                Ok(()) => {
+                    self.streams.add(stream, &open);
+                    Step::Open { stream, open }
+                }
+                Err(refusal) => close(refusal),
+            },
             Err(refusal) => close(refusal),
         })
+    }
+
+    fn room_for(&self, open: &Open) -> Result<(), Refusal> {
+        let (what, max) = match open {
+            Open::Consume(_) => ("workers", self.limits.consumers_max),
+            Open::Subscribe(_) => ("subscriptions", self.limits.subscriptions_max),
+        };
+        match self.streams.open_like(open) < max {
+            true => Ok(()),
+            false => Err(too_many_streams(what, max)),
+        }
     }
 
     /// More credit than there may be counts as the most: the rest could not be used.
@@ -323,11 +337,10 @@ fn wrong_kind(record: &Record, what: &str) -> Refusal {
 }
 
 #[cold]
-fn too_many_streams(max: usize) -> Refusal {
-    Refusal::new(
-        Code::Busy,
-        format!("{max} streams are open, as many as there may be: close one"),
-    )
+fn too_many_streams(what: &str, max: usize) -> Refusal {
+    let message =
+        format!("{max} {what} of this connection are open, as many as there may be: close one");
+    Refusal::new(Code::Busy, message).retry_after_ms(1000)
 }
 
 #[cold]

@@ -22,6 +22,15 @@ enum Carries {
     Notifications,
 }
 
+impl Carries {
+    fn of(open: &Open) -> Self {
+        match open {
+            Open::Consume(_) => Self::Messages,
+            Open::Subscribe(_) => Self::Notifications,
+        }
+    }
+}
+
 impl Streams {
     pub(super) fn open(&self) -> usize {
         self.open.len()
@@ -38,12 +47,17 @@ impl Streams {
         Ok(())
     }
 
+    /// How many are open that carry the same.
+    pub(super) fn open_like(&self, open: &Open) -> usize {
+        let carries = Carries::of(open);
+        self.open
+            .values()
+            .filter(|other| **other == carries)
+            .count()
+    }
+
     pub(super) fn add(&mut self, stream: u64, open: &Open) {
-        let carries = match open {
-            Open::Consume(_) => Carries::Messages,
-            Open::Subscribe(_) => Carries::Notifications,
-        };
-        self.open.insert(stream, carries);
+        self.open.insert(stream, Carries::of(open));
     }
 
     /// Whether the stream is open; it is not any more.

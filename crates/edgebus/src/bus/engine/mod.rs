@@ -22,6 +22,10 @@ use crate::store::{Admission, RequestStore, StageError, StoreError, TailRead};
 /// Bytes after which a group is closed although more is waiting, so that a burst does not make
 /// the first of it wait for all of it.
 const GROUP_BYTES: usize = 1024 * 1024;
+/// How long appends rest between two groups while they are paced, about, and the smallest bound
+/// for such groups.
+const PAUSE: Duration = Duration::from_millis(20);
+const PACED_GROUP_BYTES: usize = 32 * 1024;
 /// Records after which a group is closed: what is refused or a duplicate adds no bytes, and its
 /// senders wait too.
 const GROUP_RECORDS: usize = 16 * 1024;
@@ -73,6 +77,10 @@ pub struct Engine {
     /// The submission that did not fit the group; the next group begins with it.
     partial: Option<(Arc<LaneInner>, Submission)>,
     paced_until: Duration,
+    /// Bytes after which a group is closed at present.
+    group_bytes_max: usize,
+    /// Bytes of appends in the last group that took any.
+    appended_bytes: usize,
     figures_due: Duration,
     /// Consumers were told that the bus stops.
     ended: bool,
@@ -108,6 +116,8 @@ impl Engine {
             turn: None,
             partial: None,
             paced_until: Duration::ZERO,
+            group_bytes_max: GROUP_BYTES,
+            appended_bytes: 0,
             figures_due: Duration::ZERO,
             ended: false,
         };
@@ -123,10 +133,15 @@ impl Engine {
         let admission = self.admission(now);
         let appends = admission != Admission::Blocked;
         if appends {
-            self.take_appends(now);
-            if let Admission::Paced(pause) = admission {
-                self.paced_until = now.monotonic + pause;
+            match admission {
+                Admission::Paced(pause) => {
+                    self.paced_until = now.monotonic + pause;
+                    self.slow_down(pause);
+                }
+                _ => self.group_bytes_max = GROUP_BYTES,
             }
+            self.take_appends(now);
+            self.appended_bytes = self.store.staged_bytes();
         }
         let more = self.deliver(now);
         let worked = self.store.staged_bytes() > 0
@@ -272,7 +287,14 @@ impl Engine {
     }
 
     fn is_group_full(&self) -> bool {
-        self.store.staged_bytes() >= GROUP_BYTES || self.decided_records >= GROUP_RECORDS
+        self.store.staged_bytes() >= self.group_bytes_max || self.decided_records >= GROUP_RECORDS
+    }
+
+    /// After a group as large as the last one so long a pause is due: smaller groups and shorter
+    /// pauses come to the same, and whoever wants little waits for less.
+    fn slow_down(&mut self, pause: Duration) {
+        let fits = self.appended_bytes as f64 * PAUSE.as_secs_f64() / pause.as_secs_f64().max(1e-6);
+        self.group_bytes_max = (fits as usize).clamp(PACED_GROUP_BYTES, GROUP_BYTES);
     }
 
     fn stage_submission(&mut self, lane: Arc<LaneInner>, mut submission: Submission, now: Now) {

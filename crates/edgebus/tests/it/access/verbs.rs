@@ -262,7 +262,7 @@ async fn requests_are_answered_between_those_who_may() {
     let till = guarded.connect("till-7").await;
     let asking = tokio::spawn(async move { till.request("prices.ask", "apples").await });
     let message = next(&mut messages).await;
-    assert_eq!(message.entry().identity(), "till-7");
+    assert_eq!(message.incoming().identity(), "till-7");
     within(message.complete(Reply::new("cheap"))).await.unwrap();
     let response = within(asking).await.unwrap().unwrap();
     assert_eq!(response.reply.payload, "cheap");

@@ -170,7 +170,8 @@ fn stream_that_makes_no_sense_is_refused_alone_and_its_number_is_used_up() {
 #[test]
 fn more_streams_than_there_may_be_are_refused_alone_until_one_is_closed() {
     let limits = ServerLimits {
-        streams_max: 1,
+        consumers_max: 1,
+        subscriptions_max: 1,
         ..ServerLimits::default()
     };
     let mut session = ServerSession::new(limits, "test");
@@ -181,11 +182,18 @@ fn more_streams_than_there_may_be_are_refused_alone_until_one_is_closed() {
     let Ok(Step::Reply(Frame::Close { stream: 2, refusal })) = step else {
         panic!("{step:?}")
     };
-    assert_eq!(refusal.expect("why").code, Code::Busy);
+    let refusal = refusal.expect("why");
+    assert_eq!(refusal.code, Code::Busy);
+    assert!(refusal.retry_after_ms.is_some());
+    // Subscriptions are counted for themselves.
+    let step = session.on_frame(open_frame(3, &subscribe()));
+    assert!(matches!(step, Ok(Step::Open { .. })));
+    let step = session.on_frame(open_frame(4, &subscribe()));
+    assert!(matches!(step, Ok(Step::Reply(Frame::Close { .. }))));
     let refusal = Refusal::new(Code::NoSuchConsumer, "removed");
     assert!(session.end_stream(1, Some(refusal)).is_some());
-    let step = session.on_frame(open_frame(3, &consume()));
-    assert!(matches!(step, Ok(Step::Open { stream: 3, .. })));
+    let step = session.on_frame(open_frame(5, &consume()));
+    assert!(matches!(step, Ok(Step::Open { stream: 5, .. })));
 }
 
 /// Both ends end it at the same time: each says so once.
