@@ -15,7 +15,9 @@ use crate::shop::Guarded;
 use crate::support::{Place, Run, text};
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operations.md");
+/// Those that have certificates.
 const CLIENTS: [&str; 3] = ["books", "till-1", "till-11"];
+const MACHINES: [&str; 6] = ["office", "server", "books", "till-1", "till-11", "scale-1"];
 
 /// A block of the page.
 struct Block {
@@ -39,12 +41,10 @@ fn blocks() -> Vec<Block> {
         let mut words = info.split(' ').skip(1);
         let machines = match words.next() {
             None => continue,
-            Some("office") => vec!["office"],
-            Some("server") => vec!["server"],
             Some("clients") => CLIENTS.to_vec(),
-            Some("all") => [&["office", "server"][..], &CLIENTS].concat(),
+            Some("all") => MACHINES.to_vec(),
             Some(name) => {
-                let known = CLIENTS.into_iter().find(|client| *client == name);
+                let known = MACHINES.into_iter().find(|machine| *machine == name);
                 vec![known.unwrap_or_else(|| panic!("line {number}: no machine {name}"))]
             }
         };
@@ -126,16 +126,14 @@ impl World {
     /// Carries what is packed from the office to a machine.
     fn carry(&self, machine: &str) {
         let office = self.folder("office");
-        for entry in fs::read_dir(&office).expect("a folder") {
-            let path = entry.expect("entry").path();
-            if path.extension().is_some_and(|ending| ending == "tar") {
-                let name = path.file_name().expect("a name");
-                fs::copy(&path, self.folder(machine).join(name)).expect("carried");
-            }
-        }
-        let list = office.join("shop-ca/crl.pem");
-        if list.exists() {
-            fs::copy(list, self.folder(machine).join("crl.pem")).expect("carried");
+        let carried = |path: &Path| path.extension().is_some_and(|e| e == "tar" || e == "token");
+        let entries = fs::read_dir(&office).expect("a folder");
+        let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("entry").path()).collect();
+        paths.retain(|path| carried(path));
+        paths.extend(["ca.pem", "crl.pem"].map(|name| office.join("shop-ca").join(name)));
+        for path in paths.iter().filter(|path| path.exists()) {
+            let name = path.file_name().expect("a name");
+            fs::copy(path, self.folder(machine).join(name)).expect("carried");
         }
     }
 
@@ -291,7 +289,7 @@ fn everything_on_the_page_works_as_it_stands_there() {
         http: "127.0.0.1:0".to_owned(),
         background: BTreeMap::new(),
     };
-    for machine in [&["office", "server"][..], &CLIENTS].concat() {
+    for machine in MACHINES {
         world.install(machine);
     }
     let blocks = blocks();

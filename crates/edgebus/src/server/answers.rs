@@ -148,7 +148,7 @@ impl Answers {
 }
 
 /// What a reply takes, about.
-fn size_of(reply: &Reply) -> usize {
+pub(super) fn size_of(reply: &Reply) -> usize {
     let headers = reply.headers.iter();
     reply.payload.len() + headers.map(|h| h.name.len() + h.value.len()).sum::<usize>()
 }

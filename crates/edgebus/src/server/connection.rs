@@ -3,17 +3,21 @@
 use std::sync::Arc;
 
 use edgebus_core::access::{AccessToken, Verb};
-use edgebus_core::consumer::Place;
+use edgebus_core::consumer::{LeaseToken, Place, Settlement};
 use edgebus_core::session::{Outcome, ServerSession, Step};
 use edgebus_core::wire::Frame;
+use edgebus_core::wire::admin::WireAdmin;
 use edgebus_core::{Code, Kind, Record, Refusal};
+use prost::Message as _;
 use tokio::sync::{Semaphore, mpsc, watch};
 
+use super::answers;
 use super::asker::Standing;
 use super::authorize::verb_to_send;
 use super::clients::Figures;
+use super::outgoing::Room;
 use super::places::{self, Full, Seat};
-use super::reply::{self, Reply};
+use super::reply::{self, Queued, Reply};
 use super::streams::{EndedStreams, Left, Runs, Streams};
 use super::{GOODBYE_TIMEOUT, Guest, Peer, Shared, say_goodbye};
 use crate::bus::Lane;
@@ -21,6 +25,11 @@ use crate::transport::{Reader, TransportError, Writer};
 
 /// Replies that may wait for the client to take them; then no more of its frames are read.
 const REPLIES: usize = 256;
+/// Bytes of settlements and of operators' questions of one connection that may be undecided; then no
+/// more of its frames are read. One frame always may.
+const HEARD_BYTES: usize = 8 * 1024 * 1024;
+/// What a settlement takes beside its reply, about.
+const SETTLEMENT_BYTES: usize = 128;
 
 /// Serves one connection to its end.
 ///
@@ -77,6 +86,7 @@ pub(super) async fn run(
                 .replies_waiting_max
                 .min(Semaphore::MAX_PERMITS),
         )),
+        heard: Arc::new(Semaphore::new(HEARD_BYTES)),
     };
     let ended = conversation
         .converse(&mut reader, ended_streams, guest)
@@ -100,7 +110,8 @@ pub(super) async fn run(
     // client that reads it reads no further.
     if let Ok(Some(mut writer)) = writing.await {
         match &ended {
-            Ok(()) => writer.close().await,
+            // Over TLS that is something to be written, which the client may not take.
+            Ok(()) => drop(tokio::time::timeout(GOODBYE_TIMEOUT, writer.close()).await),
             Err(refusal) => say_goodbye(&mut reader, writer, refusal.clone()).await,
         }
     }
@@ -129,9 +140,11 @@ struct Conversation<'a> {
     lane: Lane,
     figures: Arc<Figures>,
     streams: Streams,
-    replies: mpsc::Sender<Reply>,
+    replies: mpsc::Sender<Queued>,
     /// For requests whose replies are waited for.
     places: Arc<Semaphore>,
+    /// Bytes of what is neither a send nor a question about the log.
+    heard: Arc<Semaphore>,
 }
 
 impl Conversation<'_> {
@@ -297,8 +310,15 @@ impl Conversation<'_> {
                 self.reply(Reply::Query { asker, tag, query }).await;
             }
             Step::Admin { tag, admin } => {
+                let heard = self.hear(WireAdmin::from(&admin).encoded_len()).await;
                 let asker = self.standing.asker.clone();
-                self.reply(Reply::Admin { asker, tag, admin }).await;
+                self.reply(Reply::Admin {
+                    asker,
+                    tag,
+                    admin,
+                    heard,
+                })
+                .await;
             }
             Step::Publish { records, refused } => self.publish(records, refused).await,
             Step::Open { stream, open } => {
@@ -317,8 +337,13 @@ impl Conversation<'_> {
                 items,
                 answer,
             } => {
+                let heard = self.hear(bytes_of(&items)).await;
                 if let Some(settling) = self.streams.settle(stream, items) {
-                    let settled = Box::pin(async move { answer.frame(settling.await) });
+                    let settled = Box::pin(async move {
+                        let settled = answer.frame(settling.await);
+                        drop(heard);
+                        settled
+                    });
                     self.reply(Reply::Settling(settled)).await;
                 }
             }
@@ -399,9 +424,18 @@ impl Conversation<'_> {
         .await;
     }
 
+    /// Has something told. What is large waits for room, as the client may read nothing of it.
     async fn reply(&self, reply: Reply) {
+        let room = self.shared.outgoing.room(reply.bytes()).await;
         // Once nothing is written any more the connection ends, after what has come was acted on.
-        let _ = self.replies.send(reply).await;
+        let _ = self.replies.send(Queued { reply, room }).await;
+    }
+
+    /// Waits until so many bytes more may be undecided.
+    async fn hear(&self, bytes: usize) -> Room {
+        let bytes = bytes.min(HEARD_BYTES) as u32;
+        // Nobody closes it.
+        self.heard.clone().acquire_many_owned(bytes).await.ok()
     }
 }
 
@@ -424,6 +458,15 @@ impl Sends {
             self.records.push(record);
         }
     }
+}
+
+/// What settlements take until they are decided, about.
+fn bytes_of(items: &[(LeaseToken, Settlement)]) -> usize {
+    let bytes = items.iter().map(|(_, settlement)| match settlement {
+        Settlement::Complete(reply) => SETTLEMENT_BYTES + answers::size_of(reply),
+        _ => SETTLEMENT_BYTES,
+    });
+    bytes.sum()
 }
 
 fn too_many_requests(tag: u64, max: usize) -> Outcome {

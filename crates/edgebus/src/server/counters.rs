@@ -53,6 +53,7 @@ impl Counters {
         match refusal.code {
             Code::TooSlow => add(&self.too_slow, 1),
             Code::Unauthenticated => add(&self.unauthenticated, 1),
+            Code::Busy => add(&self.busy, 1),
             _ => {}
         }
     }

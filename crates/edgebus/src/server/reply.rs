@@ -76,7 +76,32 @@ pub(super) enum Reply {
         asker: Asker,
         tag: u64,
         admin: Admin,
+        /// What the question takes, until it is answered.
+        heard: Room,
     },
+}
+
+/// Something to tell, and the room it takes until it is written.
+pub(super) struct Queued {
+    pub(super) reply: Reply,
+    pub(super) room: Room,
+}
+
+impl Reply {
+    /// What is held until the client takes it, about; nothing where that is counted elsewhere.
+    pub(super) fn bytes(&self) -> usize {
+        let told = |refusal: &Refusal| size_of::<Frame>() + refusal.message.len();
+        match self {
+            Self::Frames(frames) => size_of_val(&**frames),
+            Self::Refused(refused) => {
+                let refused = refused
+                    .iter()
+                    .filter_map(|outcome| outcome.result.as_ref().err());
+                refused.map(told).sum()
+            }
+            _ => 0,
+        }
+    }
 }
 
 type Settling = Pin<Box<dyn Future<Output = Option<Frame>> + Send>>;
@@ -106,7 +131,7 @@ struct Unanswered {
 pub(super) async fn write_all(
     shared: Arc<Shared>,
     mut writer: Writer,
-    mut replies: mpsc::Receiver<Reply>,
+    mut replies: mpsc::Receiver<Queued>,
     mut pushes: Pushes,
     ending: watch::Receiver<bool>,
 ) -> Option<Writer> {
@@ -152,11 +177,14 @@ pub(super) async fn write_all(
             () = answers.take_in(), if !answers.is_ready() => Vec::new(),
             // What is not answered waits in here, so its number is bounded too.
             reply = replies.recv(), if open && room => match reply {
-                Some(Reply::Outcomes { tags, submitted, answers }) => {
+                Some(Queued { reply: Reply::Outcomes { tags, submitted, answers }, .. }) => {
                     undecided.0.push_back(Box::pin(decide(tags, submitted, answers)));
                     Vec::new()
                 }
-                Some(reply) => unanswered.take(reply),
+                Some(Queued { reply, room }) => {
+                    held = room;
+                    unanswered.take(reply)
+                }
                 None => {
                     open = false;
                     Vec::new()
@@ -268,7 +296,12 @@ impl Unanswered {
             Reply::Admin { tag, .. } if self.operators.len() >= OPERATORS_MAX => {
                 return vec![too_many_operators(tag)];
             }
-            Reply::Admin { asker, tag, admin } => {
+            Reply::Admin {
+                asker,
+                tag,
+                admin,
+                heard,
+            } => {
                 let (shared, ending) = (self.shared.clone(), self.ending.clone());
                 let bytes = match &admin {
                     // Messages that have come are not thrown away: they find room afterwards.
@@ -280,6 +313,7 @@ impl Unanswered {
                     let outgoing = shared.outgoing.clone();
                     let room = outgoing.room(bytes).await;
                     let frame = operators::answer(shared, asker, tag, admin, ending).await;
+                    drop(heard);
                     let room = match &frame {
                         Frame::Managed { managed, .. } if room.is_none() => {
                             outgoing.room(managed.encoded_len()).await

@@ -48,7 +48,7 @@ async fn requests_over_the_limit_are_told_to_come_later_and_nothing_else_is() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn streams_over_the_limit_are_refused_until_one_is_closed() {
+async fn consumers_and_subscriptions_over_their_limits_are_refused_until_one_is_closed() {
     let server = TestServer::start_with(|config| {
         config.limits.consumers_max = 1;
         config.limits.subscriptions_max = 1;
@@ -61,10 +61,12 @@ async fn streams_over_the_limit_are_refused_until_one_is_closed() {
     let refused = client.consumer(listener("two")).await.unwrap_err();
     assert_eq!(refused.code, Code::Busy);
     assert_eq!(client.subscribe(all()).await.unwrap_err().code, Code::Busy);
-    drop(one);
-    let _three = client.subscribe(all()).await.unwrap();
-    assert_eq!(client.publish("a", "x").await, Ok(2));
+    assert_eq!(client.publish("a", "x").await, Ok(1));
     assert!(within(two.next()).await.is_some());
+    drop(one);
+    // One that has ended makes room for its like.
+    assert_eq!(client.subscribe(all()).await.unwrap_err().code, Code::Busy);
+    let _other = client.consumer(listener("two")).await.unwrap();
 }
 
 /// It may be given 65,536 messages; asked of the engine are those that are worth 8 MiB,

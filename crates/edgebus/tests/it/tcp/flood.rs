@@ -1,13 +1,14 @@
 //! Many connections of somebody who means ill, or of many who mean well: memory stays bounded, and
 //! nobody else notices.
 
-use edgebus::{ClientConfig, MessageBus, Record, RecordLimits, ServerConfig};
+use edgebus::{ClientConfig, Kind, MessageBus, Record, RecordLimits, ServerConfig};
+use tokio::io::AsyncWriteExt;
 
 use edgebus::consumer::ConsumerConfig;
 use edgebus::stream::{Consume, Open};
 use edgebus::wire::Frame;
 
-use super::fixture::{TestServer, send};
+use super::fixture::{TestServer, bytes_of, send, short};
 use crate::bus::files::{Call, Of};
 use crate::bus::fixture::{eventually, large_message, message, new, within};
 use crate::delivery::fixture::name;
@@ -94,4 +95,43 @@ async fn workers_that_read_nothing_hold_no_more_together_than_they_may() {
     drop(deaf);
     drop(messages);
     eventually(|| server.handle.stats().outgoing_bytes == 0).await;
+}
+
+/// What is refused, and what is told of notifications, is more than what was asked: somebody who asks
+/// and reads nothing is read no further, instead of having the answers pile up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_that_nobody_reads_have_the_server_read_no_further() {
+    const FRAMES: u64 = 200;
+    const RECORDS: u64 = 4096;
+    let news = |first_tag| {
+        let records = (0..RECORDS).map(|number| {
+            let message = message(first_tag + number).kind(Kind::Notification);
+            Record::encode(&message, &RecordLimits::default()).unwrap()
+        });
+        let records = records.collect();
+        Frame::Publish { first_tag, records }
+    };
+    // Nobody waits for replies to notifications.
+    let refused = |first_tag| match news(first_tag) {
+        Frame::Publish { first_tag, records } => Frame::Request { first_tag, records },
+        frame => frame,
+    };
+    let limits = |config: &mut ServerConfig| config.limits.outgoing_bytes_max = 4 << 20;
+    for frame in [bytes_of(&news(0)), bytes_of(&refused(0))] {
+        let server = TestServer::start_with(limits).await;
+        let mut deaf = server.welcomed().await;
+        let mut taken = 0;
+        while taken < FRAMES
+            && let Ok(written) =
+                tokio::time::timeout(20 * short(), deaf.stream.write_all(&frame)).await
+        {
+            written.unwrap();
+            taken += 1;
+        }
+        assert!(taken < FRAMES);
+        let stats = server.handle.stats();
+        assert!(stats.outgoing_bytes <= 2 << 20, "{stats:?}");
+        let client = server.connect(ClientConfig::default()).await;
+        new(within(client.send_message(message(1 << 40))).await);
+    }
 }
