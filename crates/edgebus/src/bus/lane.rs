@@ -176,11 +176,13 @@ impl Lane {
         config: LaneConfig,
     ) -> Self {
         // A bound of 0 would let nobody through, and more than this cannot be counted.
-        let within = |bound: usize| bound.clamp(1, u32::MAX as usize >> 3);
+        let within = |bound: usize| bound.clamp(1, Semaphore::MAX_PERMITS);
         let config = LaneConfig {
             messages_max: within(config.messages_max),
             bytes_max: within(config.bytes_max),
         };
+        let pool = sender.pool.as_ref();
+        let drawing = pool.map(|pool| pool.drawing(sender.owner.clone()));
         let inner = LaneInner {
             identity: sender.identity,
             scope: sender.scope,
@@ -188,7 +190,7 @@ impl Lane {
             config,
             messages: Arc::new(Semaphore::new(config.messages_max)),
             bytes: Arc::new(Semaphore::new(config.bytes_max)),
-            drawing: sender.pool.as_ref().map(Pool::drawing),
+            drawing,
             waiting: Mutex::default(),
         };
         Self {
@@ -248,6 +250,15 @@ impl Lane {
         })
     }
 
+    /// Waits for room for what is no record and waits for the engine all the same, out of what all
+    /// lanes share. Cancel-safe.
+    pub(crate) async fn room_beside(&self, bytes: usize) -> Option<Share> {
+        match &self.inner.drawing {
+            Some(drawing) => drawing.draw(bytes).await,
+            None => None,
+        }
+    }
+
     /// Cuts records into pieces of about [`SUBMISSION_BYTES`], fingerprinted on the way: that is
     /// work for the sender's thread, not for the engine's.
     fn split(
@@ -277,7 +288,8 @@ impl Lane {
     /// Permits for messages and for bytes. What is larger than the lane takes all of it.
     fn permits_for(&self, part: &VecDeque<(Record, u128)>) -> (u32, u32) {
         let bytes = bytes_of(part).min(self.inner.config.bytes_max);
-        (part.len() as u32, bytes as u32)
+        let permits = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        (permits(part.len()), permits(bytes))
     }
 
     /// Waits for room; first in the lane, so that a lane which is full takes nothing of others.
@@ -353,6 +365,11 @@ impl Lane {
 }
 
 impl LaneInner {
+    /// Whose lane it is.
+    pub(super) fn owner(&self) -> &Arc<str> {
+        self.account.owner()
+    }
+
     /// What the engine may take in a turn in which it has taken so many bytes: pieces worth
     /// [`SUBMISSION_BYTES`], or one that is larger and is paid for by later turns.
     pub(super) fn take(&self, taken: usize) -> Option<Submission> {

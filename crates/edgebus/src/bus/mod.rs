@@ -37,7 +37,7 @@ pub use feeder::Feeder;
 pub(crate) use lane::Sender;
 pub use lane::{Lane, LaneConfig, Outcome, Submitted};
 pub use message_bus::MessageBus;
-pub(crate) use pool::Pool;
+pub(crate) use pool::{Pool, Share};
 pub use queue::Queue;
 pub use state::BusState;
 pub(crate) use worker::WorkerHandle;

@@ -16,6 +16,7 @@ use super::dispatch::commands::{Begin, Change, OpenWorker, Opening, Question};
 use super::feeder::Fed;
 use super::hub::Hub;
 use super::lane::LaneInner;
+use super::pool::Share;
 use super::turns::{Account, Party, Turns};
 
 /// Control operations that may wait; more are told [`Code::Busy`].
@@ -105,6 +106,8 @@ pub(super) enum Said {
         consumer: ConsumerName,
         items: Vec<(LeaseToken, Settlement)>,
         done: Option<oneshot::Sender<Vec<Result<(), Refusal>>>>,
+        /// What it takes of what all connections may have undecided, until it is heard.
+        room: Option<Share>,
     },
     /// It is gone.
     Detach { worker: u64, left: Left },

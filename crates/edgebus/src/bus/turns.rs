@@ -36,6 +36,11 @@ impl Account {
             served: AtomicU64::new(0),
         }
     }
+
+    /// Whose it is.
+    pub(super) fn owner(&self) -> &Arc<str> {
+        &self.owner
+    }
 }
 
 /// Everyone who waits for a turn.
@@ -43,6 +48,8 @@ impl Account {
 pub(super) struct Turns<P> {
     owners: HashMap<Arc<str>, Owner<P>>,
     order: Order<Arc<str>>,
+    /// With how many owners it is looked which can be forgotten: twice as many as were left.
+    sweep_at: usize,
 }
 
 #[derive(Debug)]
@@ -66,6 +73,7 @@ impl<P> Default for Turns<P> {
         Self {
             owners: HashMap::new(),
             order: Order::default(),
+            sweep_at: OWNERS_IDLE_MAX,
         }
     }
 }
@@ -140,16 +148,34 @@ impl<P: Party> Turns<P> {
         owner.in_service = false;
         if !owner.order.waiting.is_empty() {
             self.order.wait(account.owner.clone(), owner.served);
-        } else if self.owners.len() > OWNERS_IDLE_MAX + self.order.waiting.len() {
-            // Where nobody waits nobody is behind.
-            let at = match self.order.waiting.is_empty() {
-                true => u64::MAX,
-                false => self.order.at,
-            };
-            let waits = |owner: &Owner<P>| !owner.order.waiting.is_empty();
-            self.owners
-                .retain(|_, owner| waits(owner) || owner.served > at);
+        } else if self.owners.len() > self.sweep_at {
+            self.sweep();
         }
+    }
+
+    /// Forgets owners that want nothing and are behind nobody. Looks at all of them, so it is done
+    /// only when there are many more than the last time.
+    fn sweep(&mut self) {
+        // Where nobody waits nobody is behind.
+        let at = match self.order.waiting.is_empty() {
+            true => u64::MAX,
+            false => self.order.at,
+        };
+        let wanted = |owner: &Owner<P>| owner.in_service || !owner.order.waiting.is_empty();
+        self.owners
+            .retain(|_, owner| wanted(owner) || owner.served > at);
+        self.sweep_at = OWNERS_IDLE_MAX.max(2 * self.owners.len());
+    }
+
+    /// Whose turn it would be, without giving it.
+    pub(super) fn peek(&self) -> Option<&Arc<P>> {
+        let (_, name) = self.order.waiting.first_key_value()?;
+        let owner = self.owners.get(name)?;
+        owner
+            .order
+            .waiting
+            .first_key_value()
+            .map(|(_, party)| party)
     }
 
     /// Whether nobody waits.
@@ -248,6 +274,38 @@ mod tests {
         assert_eq!(large.1, "large");
         turns.served(&large, 10 * TURN, true);
         assert_eq!(serve(&mut turns, 9), ["small"; 9]);
+    }
+
+    #[test]
+    fn owners_who_come_in_thousands_are_not_all_looked_at_each_time() {
+        const OWNERS: usize = 50 * OWNERS_IDLE_MAX;
+        let mut turns = Turns::default();
+        for number in 0..OWNERS {
+            turns.wait(somebody(&number.to_string(), "once"));
+        }
+        let mut sweeps = 0;
+        for _ in 0..OWNERS {
+            let party = turns.next().expect("waits");
+            let before = turns.sweep_at;
+            turns.served(&party, TURN, false);
+            sweeps += usize::from(turns.sweep_at != before);
+        }
+        assert!(sweeps < 20, "{sweeps}");
+    }
+
+    #[test]
+    fn who_would_be_next_is_next() {
+        let mut turns = Turns::default();
+        assert!(turns.peek().is_none());
+        for number in 0..9 {
+            turns.wait(somebody(&(number % 3).to_string(), "some"));
+        }
+        for _ in 0..50 {
+            let peeked = turns.peek().expect("waits").clone();
+            let party = turns.next().expect("waits");
+            assert!(Arc::ptr_eq(&peeked, &party));
+            turns.served(&party, TURN, true);
+        }
     }
 
     #[test]

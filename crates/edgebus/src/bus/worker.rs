@@ -8,6 +8,7 @@ use edgebus_core::{Code, ConsumerName, RecordLimits, Refusal};
 use tokio::sync::{mpsc, oneshot};
 
 use super::lane::engine_gone;
+use super::pool::Share;
 use super::queue::{Mouth, Queue, Said};
 use crate::delivery::{BoxFuture, Settle, WorkerEvent, within_limits};
 
@@ -56,14 +57,16 @@ impl WorkerHandle {
         }))
     }
 
-    /// Says what became of messages, within the limits of a session. The future waits for the disk; dropping it changes nothing.
+    /// Says what became of messages, within the limits of a session; the room that it takes is given
+    /// back once the engine has heard it. The future waits for the disk; dropping it changes nothing.
     pub(crate) fn settle_all(
         &self,
         items: Vec<(LeaseToken, Settlement)>,
+        room: Option<Share>,
     ) -> impl Future<Output = Vec<Result<(), Refusal>>> + use<> {
         let count = items.len();
         let (done, outcomes) = oneshot::channel();
-        self.say(items, Some(done));
+        self.say(items, Some(done), room);
         async move {
             let gone = |_| vec![Err(engine_gone()); count];
             outcomes.await.unwrap_or_else(gone)
@@ -88,12 +91,14 @@ impl WorkerHandle {
         &self,
         items: Vec<(LeaseToken, Settlement)>,
         done: Option<oneshot::Sender<Vec<Result<(), Refusal>>>>,
+        room: Option<Share>,
     ) {
         let consumer = self.0.consumer.clone();
         self.0.say(Said::Settle {
             consumer,
             items,
             done,
+            room,
         });
     }
 }
@@ -120,7 +125,7 @@ impl Drop for Inner {
 impl Settle for WorkerHandle {
     fn settle(&self, token: LeaseToken, settlement: Settlement) {
         let (settlement, _) = within_limits(settlement, &self.0.limits);
-        self.say(vec![(token, settlement)], None);
+        self.say(vec![(token, settlement)], None, None);
     }
 
     fn settle_wait(
@@ -129,7 +134,7 @@ impl Settle for WorkerHandle {
         settlement: Settlement,
     ) -> BoxFuture<Result<(), Refusal>> {
         let (settlement, fits) = within_limits(settlement, &self.0.limits);
-        let outcomes = self.settle_all(vec![(token, settlement)]);
+        let outcomes = self.settle_all(vec![(token, settlement)], None);
         Box::pin(async move {
             let nothing = || Refusal::new(Code::Unknown, "the engine did not answer");
             let settled = outcomes.await.pop().unwrap_or_else(|| Err(nothing()));

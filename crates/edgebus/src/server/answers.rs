@@ -1,8 +1,9 @@
 //! Replies that a connection's client waits for.
 //!
 //! Tens of thousands of requests may be waited for, and each reply may be as large as a request.
-//! What comes while the client does not read is kept up to [`READY_BYTES`]; of the rest
-//! only the place is kept, and the reply is read again from the store when its turn comes.
+//! What comes while the client does not read is kept up to [`READY_BYTES`], and as far as there is
+//! room among all connections; of the rest only the place is kept, and the reply is read again from
+//! the store when its turn comes.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -16,6 +17,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
+use super::outgoing::{Outgoing, Room};
 use crate::bus::MessageBus;
 
 /// Bytes of replies that may wait to be written.
@@ -52,7 +54,7 @@ struct Ready {
 
 #[derive(Debug)]
 enum Kept {
-    Whole(Answer),
+    Whole(Answer, Room),
     /// A reply that is to be read again.
     InStore,
     /// Nobody is left to answer.
@@ -67,7 +69,7 @@ impl Future for Waiting {
         Poll::Ready(Ready {
             tag: self.tag,
             seq: self.seq,
-            answer: answer.map_or(Kept::Nobody, Kept::Whole),
+            answer: answer.map_or(Kept::Nobody, |answer| Kept::Whole(answer, None)),
             _permit: self.permit.take(),
         })
     }
@@ -96,37 +98,58 @@ impl Answers {
     }
 
     /// Takes in the next answer; never done while nothing is waited for. Cancel-safe.
-    pub(super) async fn take_in(&mut self) {
+    pub(super) async fn take_in(&mut self, outgoing: &Outgoing) {
         let Some(mut ready) = self.waiting.next().await else {
             return std::future::pending().await;
         };
-        if let Kept::Whole(Answer::Reply(reply)) = &ready.answer {
+        if let Kept::Whole(Answer::Reply(reply), room) = &mut ready.answer {
             let bytes = size_of(reply);
-            if self.ready_bytes + bytes > READY_BYTES && !self.ready.is_empty() {
-                ready.answer = Kept::InStore;
-            } else {
-                self.ready_bytes += bytes;
+            let fits = self.ready_bytes + bytes <= READY_BYTES || self.ready.is_empty();
+            match outgoing.try_room(bytes).filter(|_| fits) {
+                Some(free) => {
+                    *room = free;
+                    self.ready_bytes += bytes;
+                }
+                None => ready.answer = Kept::InStore,
             }
         }
         self.ready.push_back(ready);
     }
 
-    /// Frames of answers that came, as many as are written at a time. Not cancel-safe.
-    pub(super) async fn frames(&mut self, bus: &MessageBus) -> Vec<Frame> {
+    /// Frames of answers that came, as many as are written at a time, and the room they take until
+    /// then. Not cancel-safe.
+    pub(super) async fn frames(
+        &mut self,
+        bus: &MessageBus,
+        outgoing: &Outgoing,
+    ) -> (Vec<Frame>, Vec<Room>) {
         let mut frames = Vec::new();
+        let mut rooms = Vec::new();
         let mut bytes = 0;
         while bytes < WRITE_BYTES
             && let Some(ready) = self.ready.pop_front()
         {
             let tag = ready.tag;
             let answer = match ready.answer {
-                Kept::Whole(answer) => {
+                Kept::Whole(answer, room) => {
                     if let Answer::Reply(reply) = &answer {
                         self.ready_bytes -= size_of(reply);
                     }
+                    rooms.push(room);
                     Ok(answer)
                 }
-                Kept::InStore => reread(bus, ready.seq).await,
+                Kept::InStore => {
+                    let answer = reread(bus, ready.seq).await;
+                    // One at a time is told in any case, as waiting for room with others of one's
+                    // own in hand might be for ever.
+                    if let Ok(Answer::Reply(reply)) = &answer {
+                        match outgoing.try_room(size_of(reply)) {
+                            Some(room) => rooms.push(room),
+                            None => bytes = WRITE_BYTES,
+                        }
+                    }
+                    answer
+                }
                 Kept::Nobody => Err(Refusal::new(
                     Code::ShuttingDown,
                     "the bus has stopped: ask again after the restart",
@@ -143,7 +166,7 @@ impl Answers {
                 Err(refusal) => Frame::Error { tag, refusal },
             });
         }
-        frames
+        (frames, rooms)
     }
 }
 

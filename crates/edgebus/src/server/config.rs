@@ -64,8 +64,10 @@ pub struct Limits {
     pub connections_per_identity_max: usize,
     /// How long a client may take until it is known who it is and its first frame has come whole.
     pub handshake_timeout: Duration,
-    /// How long a client may take nothing of what is sent to it; then it is cut, and its receipts
-    /// are there when it asks again.
+    /// How long a client may take nothing of what is sent to it, or less than
+    /// `frame_bytes_per_second_min`; then it is cut, and its receipts are there when it asks again.
+    /// While others wait for the memory that it holds, or the server stops, it may not take longer
+    /// for any one write.
     pub write_timeout: Duration,
     /// Largest frame, in bytes, length field not counted; at least [`ServerConfig::FRAME_BYTES_MIN`].
     /// Payloads are limited to what fits it, whatever the store takes.

@@ -1,13 +1,16 @@
-//! One connection: reads the client's frames, decides with the session, acts on the bus.
+//! One connection: reads the client's frames, decides with the session, acts on the bus; [`sends`] what
+//! it does about messages.
+
+mod sends;
 
 use std::sync::Arc;
 
 use edgebus_core::access::{AccessToken, Verb};
 use edgebus_core::consumer::{LeaseToken, Place, Settlement};
-use edgebus_core::session::{Outcome, ServerSession, Step};
+use edgebus_core::session::{ServerSession, Step};
 use edgebus_core::wire::Frame;
 use edgebus_core::wire::admin::WireAdmin;
-use edgebus_core::{Code, Kind, Record, Refusal};
+use edgebus_core::{Code, Refusal};
 use prost::Message as _;
 use tokio::sync::{Semaphore, mpsc, watch};
 
@@ -22,12 +25,16 @@ use super::streams::{EndedStreams, Left, Runs, Streams};
 use super::{GOODBYE_TIMEOUT, Guest, Peer, Shared, say_goodbye};
 use crate::bus::Lane;
 use crate::transport::{Reader, TransportError, Writer};
+use sends::Sends;
 
 /// Replies that may wait for the client to take them; then no more of its frames are read.
 const REPLIES: usize = 256;
 /// Bytes of settlements and of operators' questions of one connection that may be undecided; then no
 /// more of its frames are read. One frame always may.
 const HEARD_BYTES: usize = 8 * 1024 * 1024;
+/// Settlements that are smaller need no room among what all connections have undecided: what waits
+/// of them is few.
+const SMALL_BYTES: usize = 4 * 1024;
 /// What a settlement takes beside its reply, about.
 const SETTLEMENT_BYTES: usize = 128;
 
@@ -282,25 +289,6 @@ impl Conversation<'_> {
         Ok(())
     }
 
-    /// Refuses what the client has no right to.
-    fn sort_out(
-        &self,
-        records: &mut Vec<(u64, Record)>,
-        refused: &mut Vec<Outcome>,
-        verb_of: impl Fn(Kind) -> Verb,
-    ) {
-        let asker = &self.standing.asker;
-        let forbidden = asker.sort_out(records, refused, verb_of);
-        let first = refused.len() - forbidden;
-        if let Some(Outcome {
-            result: Err(refusal),
-            ..
-        }) = refused.get(first)
-        {
-            self.shared.forbid(asker, forbidden, refusal);
-        }
-    }
-
     async fn take(&mut self, step: Step) -> Result<(), Refusal> {
         match step {
             Step::Opened { welcome, token } => self.enter(welcome, token).await?,
@@ -337,8 +325,13 @@ impl Conversation<'_> {
                 items,
                 answer,
             } => {
-                let heard = self.hear(bytes_of(&items)).await;
-                if let Some(settling) = self.streams.settle(stream, items) {
+                let bytes = bytes_of(&items);
+                let heard = self.hear(bytes).await;
+                let room = match bytes {
+                    ..SMALL_BYTES => None,
+                    bytes => self.lane.room_beside(bytes).await,
+                };
+                if let Some(settling) = self.streams.settle(stream, items, room) {
                     let settled = Box::pin(async move {
                         let settled = answer.frame(settling.await);
                         drop(heard);
@@ -364,71 +357,15 @@ impl Conversation<'_> {
         }
     }
 
-    /// Tells whoever listens, and how many that were.
-    async fn publish(&mut self, mut records: Vec<(u64, Record)>, mut refused: Vec<Outcome>) {
-        self.sort_out(&mut records, &mut refused, |_| Verb::Publish);
-        let identity = self.standing.asker.identity.name();
-        self.figures.send(records.len());
-        let published = records.into_iter().map(|(tag, record)| {
-            match self.shared.bus.publish_record(&record, identity) {
-                Ok(reached) => Frame::Published { tag, reached },
-                Err(refusal) => Frame::Error { tag, refusal },
-            }
-        });
-        let published = published.collect();
-        if !refused.is_empty() {
-            self.reply(Reply::Refused(refused)).await;
-        }
-        self.reply(Reply::Frames(published)).await;
-    }
-
-    /// Hands sends to the engine, waiting while the lane is full, and has their outcomes told.
-    async fn submit(&mut self, sends: Sends) {
-        let Sends {
-            mut tags,
-            mut records,
-            mut refused,
-            want_replies,
-        } = sends;
-        let mut places = Vec::new();
-        if want_replies {
-            while places.len() < records.len()
-                && let Ok(place) = self.places.clone().try_acquire_owned()
-            {
-                places.push(place);
-            }
-            records.truncate(places.len());
-            let over = tags.drain(places.len()..);
-            let max = self.shared.config.limits.replies_waiting_max;
-            refused.extend(over.map(|tag| too_many_requests(tag, max)));
-        }
-        if !refused.is_empty() {
-            self.reply(Reply::Refused(refused)).await;
-        }
-        if records.is_empty() {
-            return;
-        }
-        self.figures.send(records.len());
-        let (submitted, answers) = if want_replies {
-            let mut submitted = self.lane.submit_requesting(records).await;
-            let answers = submitted.answers().into_iter().zip(places).collect();
-            (submitted, answers)
-        } else {
-            (self.lane.submit(records).await, Vec::new())
-        };
-        self.reply(Reply::Outcomes {
-            tags,
-            submitted,
-            answers,
-        })
-        .await;
-    }
-
     /// Has something told. What is large waits for room, as the client may read nothing of it.
     async fn reply(&self, reply: Reply) {
-        let room = self.shared.outgoing.room(reply.bytes()).await;
         // Once nothing is written any more the connection ends, after what has come was acted on.
-        let _ = self.replies.send(Queued { reply, room }).await;
+        tokio::select! {
+            room = self.shared.outgoing.room(reply.bytes()) => {
+                let _ = self.replies.send(Queued { reply, room }).await;
+            }
+            () = self.replies.closed() => {}
+        }
     }
 
     /// Waits until so many bytes more may be undecided.
@@ -439,27 +376,6 @@ impl Conversation<'_> {
     }
 }
 
-/// Sends that were read together.
-#[derive(Default)]
-struct Sends {
-    tags: Vec<u64>,
-    records: Vec<Record>,
-    refused: Vec<Outcome>,
-    /// Their sender waits for replies.
-    want_replies: bool,
-}
-
-impl Sends {
-    fn add(&mut self, records: Vec<(u64, Record)>, refused: Vec<Outcome>, want_replies: bool) {
-        self.want_replies = want_replies;
-        self.refused.extend(refused);
-        for (tag, record) in records {
-            self.tags.push(tag);
-            self.records.push(record);
-        }
-    }
-}
-
 /// What settlements take until they are decided, about.
 fn bytes_of(items: &[(LeaseToken, Settlement)]) -> usize {
     let bytes = items.iter().map(|(_, settlement)| match settlement {
@@ -467,16 +383,6 @@ fn bytes_of(items: &[(LeaseToken, Settlement)]) -> usize {
         _ => SETTLEMENT_BYTES,
     });
     bytes.sum()
-}
-
-fn too_many_requests(tag: u64, max: usize) -> Outcome {
-    let message = format!(
-        "{max} requests of this connection wait for replies, as many as may: ask again later"
-    );
-    Outcome {
-        tag,
-        result: Err(Refusal::new(Code::Busy, message).retry_after_ms(100)),
-    }
 }
 
 fn not_edgebus(other: &str) -> Refusal {

@@ -25,6 +25,8 @@ const BACKLOG: i32 = 1024;
 const ACCEPTED: usize = 16;
 /// How long to wait when none can be accepted: for descriptors, say.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+/// How often it is said that none can be accepted.
+const TELL_AGAIN: Duration = Duration::from_secs(10);
 
 /// All that a server listens on.
 #[derive(Debug)]
@@ -153,6 +155,7 @@ impl Listener {
 /// Accepts for as long as the process lives. Errors of single connections pass; running out of
 /// descriptors is waited out.
 async fn accept(listener: Listener, accepted: mpsc::Sender<Arrived>) {
+    let mut told: Option<Instant> = None;
     loop {
         match listener.next().await {
             Ok(arrived) => {
@@ -161,7 +164,11 @@ async fn accept(listener: Listener, accepted: mpsc::Sender<Arrived>) {
                 }
             }
             Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
+                // It may go on for long, and the disk that the log fills is that of the store.
+                if told.is_none_or(|told| told.elapsed() >= TELL_AGAIN) {
+                    told = Some(Instant::now());
+                    tracing::warn!(%error, "cannot accept connections");
+                }
                 tokio::time::sleep(ACCEPT_AGAIN).await;
             }
         }
@@ -176,8 +183,10 @@ pub(super) async fn welcome(shared: Arc<Shared>, arrived: Arrived) {
         Ok(mut seat) => {
             let until = shared.handshake_until(seat.since());
             let entered = tokio::select! {
+                biased;
                 entered = arrived.enter(&shared, until) => entered,
                 () = seat.pushed_out() => Err(Some(places::pushed_out())),
+                () = shared.stopped() => Err(None),
             };
             match entered {
                 Ok((reader, writer, guest)) => serve(&shared, reader, writer, guest, seat).await,
@@ -195,7 +204,11 @@ pub(super) async fn welcome(shared: Arc<Shared>, arrived: Arrived) {
             // Beyond that many they find out by themselves: telling them takes room as well.
             if let Ok(_turn) = shared.turned_away.try_acquire()
                 && let until = shared.handshake_until(Instant::now())
-                && let Ok((mut reader, writer, _)) = arrived.enter(&shared, until).await
+                && let Ok((mut reader, writer, _)) = (tokio::select! {
+                    biased;
+                    entered = arrived.enter(&shared, until) => entered,
+                    () = shared.stopped() => Err(None),
+                })
             {
                 say_goodbye(&mut reader, writer, refusal).await;
             }

@@ -243,6 +243,16 @@ impl Shared {
         });
     }
 
+    /// Waits until the server stops.
+    async fn stopped(&self) {
+        // An error would mean that the server is gone, which is the same.
+        let _ = self
+            .stopping
+            .subscribe()
+            .wait_for(|stopping| *stopping)
+            .await;
+    }
+
     /// Until when it must be known who somebody is that came at some time.
     fn handshake_until(&self, since: Instant) -> Instant {
         since + self.config.limits.handshake_timeout

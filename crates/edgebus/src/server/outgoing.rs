@@ -86,15 +86,25 @@ impl Outgoing {
         if bytes <= SMALL_BYTES {
             return None;
         }
-        let wanted = bytes.saturating_mul(2).min(self.0.free_max) as u32;
-        let free = self.0.free.clone();
-        if let Ok(room) = free.clone().try_acquire_many_owned(wanted) {
-            return Some(room);
+        if let Some(room) = self.try_room(bytes) {
+            return room;
         }
+        let wanted = bytes.saturating_mul(2).min(self.0.free_max) as u32;
         self.0.waiting.fetch_add(1, Ordering::Relaxed);
         let _waits = Waits(&self.0.waiting);
         // Nobody closes it.
+        let free = self.0.free.clone();
         free.acquire_many_owned(wanted).await.ok()
+    }
+
+    /// Room for something of so many bytes, if there is any now.
+    pub(super) fn try_room(&self, bytes: usize) -> Option<Room> {
+        if bytes <= SMALL_BYTES {
+            return Some(None);
+        }
+        let wanted = bytes.saturating_mul(2).min(self.0.free_max) as u32;
+        let room = self.0.free.clone().try_acquire_many_owned(wanted);
+        room.ok().map(Some)
     }
 
     /// A stream of messages more.

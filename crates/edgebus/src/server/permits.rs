@@ -129,6 +129,8 @@ async fn narrow(
     if filter.numbers.is_empty() || !has_any {
         return Err(refusal);
     }
+    // Before as many are looked up as somebody likes.
+    filter.check()?;
     let (asker, numbers) = (asker.clone(), std::mem::take(&mut filter.numbers));
     filter.numbers = look(bus, move |reader| {
         let mut known = Vec::new();

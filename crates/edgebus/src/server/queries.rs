@@ -15,7 +15,9 @@ use crate::store::{StoreError, StoreReader};
 const PAGE_SHARE: usize = 4;
 
 /// The frame that answers a question.
-pub(super) async fn answer(shared: Arc<Shared>, asker: Asker, tag: u64, query: Query) -> Frame {
+pub(super) async fn answer(shared: Arc<Shared>, mut asker: Asker, tag: u64, query: Query) -> Frame {
+    // It may have waited for its turn.
+    asker.judge_by(shared.guard.rights().as_mut());
     let may = match &query {
         Query::Log(log) => asker.may(Verb::Replay, &log.topics),
         // What it may not know of is not found.

@@ -174,7 +174,7 @@ pub(super) async fn write_all(
                 sign.then_some(Frame::Ping { token: 0 }).into_iter().collect()
             }
             () = std::future::ready(()), if answers.is_ready() => Vec::new(),
-            () = answers.take_in(), if !answers.is_ready() => Vec::new(),
+            () = answers.take_in(&shared.outgoing), if !answers.is_ready() => Vec::new(),
             // What is not answered waits in here, so its number is bounded too.
             reply = replies.recv(), if open && room => match reply {
                 Some(Queued { reply: Reply::Outcomes { tags, submitted, answers }, .. }) => {
@@ -191,18 +191,22 @@ pub(super) async fn write_all(
                 }
             },
         };
+        let mut kept = Vec::new();
         if answers.is_ready() {
-            frames.extend(answers.frames(&shared.bus).await);
+            let told = answers.frames(&shared.bus, &shared.outgoing).await;
+            frames.extend(told.0);
+            kept = told.1;
         }
         if frames.is_empty() {
             continue;
         }
         silent = false;
         shared.counters.say(&frames);
-        if !write(&shared, &mut writer, frames, &mut answers).await {
+        let ending = &unanswered.ending;
+        if !write(&shared, &mut writer, frames, &mut answers, ending).await {
             return None;
         }
-        drop((holds, held));
+        drop((holds, held, kept));
     }
     Some(writer)
 }
@@ -214,24 +218,35 @@ async fn write(
     writer: &mut Writer,
     frames: Vec<Frame>,
     answers: &mut Answers,
+    ending: &watch::Receiver<bool>,
 ) -> bool {
-    // A client that takes nothing must not keep the server from stopping.
-    let patience = shared.config.limits.write_timeout;
-    let until = Instant::now() + patience.min(SIGN_MAX);
+    let limits = &shared.config.limits;
+    let patience = limits.write_timeout.clamp(SIGN_MIN, SIGN_MAX);
+    let least = |time: Duration| limits.frame_bytes_per_second_min as u64 * time.as_secs();
     let crawled = writer.crawled();
     let mut pressed = tokio::time::interval_at(Instant::now() + PRESSED, PRESSED);
+    let mut waits = tokio::time::interval_at(Instant::now() + patience, patience);
     let mut left = crawled.load(Ordering::Relaxed);
-    let writing = tokio::time::timeout_at(until, writer.write(frames));
+    let mut taken = left;
+    let writing = writer.write(frames);
     tokio::pin!(writing);
     loop {
         tokio::select! {
-            written = &mut writing => return matches!(written, Ok(Ok(()))),
-            () = answers.take_in() => {}
+            written = &mut writing => return written.is_ok(),
+            () = answers.take_in(&shared.outgoing) => {}
             // Others wait for the memory that it holds.
             _ = pressed.tick() => {
                 let before = std::mem::replace(&mut left, crawled.load(Ordering::Relaxed));
-                let least = shared.config.limits.frame_bytes_per_second_min as u64 * PRESSED.as_secs();
-                if shared.outgoing.is_wanted() && left - before <= least {
+                if shared.outgoing.is_wanted() && left - before <= least(PRESSED) {
+                    return false;
+                }
+            }
+            // A slow way may take its time, unless somebody waits for the end of it.
+            _ = waits.tick() => {
+                let before = std::mem::replace(&mut taken, crawled.load(Ordering::Relaxed));
+                let ends = *shared.stopping.borrow() || *ending.borrow();
+                let waited_for = ends || shared.outgoing.is_wanted();
+                if waited_for || taken - before <= least(patience) {
                     return false;
                 }
             }

@@ -25,7 +25,7 @@ use super::authorize::Needs;
 use super::clients::Figures;
 use super::outgoing::Outgoing;
 use super::permits::{may_set_up, set_up};
-use crate::bus::{MessageBus, OpenWorker};
+use crate::bus::{MessageBus, OpenWorker, Share};
 use crate::delivery::{Settle, Subscription};
 use carrying::Carrying;
 use worker::{Credit, Push, SLICE, Worker};
@@ -245,11 +245,12 @@ impl Streams {
         &self,
         stream: u64,
         items: Vec<(LeaseToken, Settlement)>,
+        room: Option<Share>,
     ) -> Option<impl Future<Output = Vec<Result<(), Refusal>>> + use<>> {
         let worker = self.worker(stream)?;
         let settled = items.iter().filter(|(_, s)| *s != Settlement::Extend);
         worker.take_back(settled.count());
-        Some(worker.handle.settle_all(items))
+        Some(worker.handle.settle_all(items, room))
     }
 
     /// A stream is at its end, with this as its last frame. What a worker still holds is given

@@ -9,7 +9,7 @@
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
@@ -28,6 +28,8 @@ pub(super) enum ReadHalf {
         half: io::ReadHalf<TlsStream<Metered>>,
         /// Bytes that have come at the socket.
         came: Arc<AtomicU64>,
+        /// The last of them are part of a record.
+        in_record: Arc<AtomicBool>,
     },
 }
 
@@ -47,21 +49,27 @@ impl ReadHalf {
             Self::Tcp(_) | Self::Unix(_) => None,
         }
     }
-}
 
-impl ReadHalf {
+    /// Whether something has come below that is part of a record. Whole records may bring no byte:
+    /// TLS has some of its own.
+    pub(super) fn is_within_record(&self) -> bool {
+        match self {
+            Self::Tls { in_record, .. } => in_record.load(Ordering::Relaxed),
+            Self::Tcp(_) | Self::Unix(_) => false,
+        }
+    }
+
     /// Waits for the first bytes and reads them; `None` when something has come below that is no
     /// byte yet: part of a record. Cancel-safe.
     pub(super) async fn begin(&mut self, buffer: &mut BytesMut) -> io::Result<Option<usize>> {
-        let Self::Tls { came, .. } = &self else {
+        let Self::Tls { in_record, .. } = &self else {
             return self.read_buf(buffer).await.map(Some);
         };
-        let came = came.clone();
-        let before = came.load(Ordering::Relaxed);
+        let in_record = in_record.clone();
         let mut reading = pin!(self.read_buf(buffer));
         poll_fn(|cx| match reading.as_mut().poll(cx) {
             Poll::Ready(read) => Poll::Ready(read.map(Some)),
-            Poll::Pending if came.load(Ordering::Relaxed) > before => Poll::Ready(Ok(None)),
+            Poll::Pending if in_record.load(Ordering::Relaxed) => Poll::Ready(Ok(None)),
             Poll::Pending => Poll::Pending,
         })
         .await

@@ -6,7 +6,7 @@
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -17,8 +17,43 @@ use tokio::net::TcpStream;
 pub(super) struct Meter {
     /// Bytes that have come.
     pub(super) came: Arc<AtomicU64>,
+    /// The last of them are part of a record whose rest has not come.
+    pub(super) in_record: Arc<AtomicBool>,
     /// As [`super::Writer::crawled`].
     pub(super) crawled: Arc<AtomicU64>,
+}
+
+/// Where one record of TLS ends and the next begins: it says so in five bytes, of which the last two
+/// are the length of the rest.
+#[derive(Debug, Default)]
+struct Records {
+    header: [u8; 5],
+    header_bytes: usize,
+    left: usize,
+}
+
+impl Records {
+    fn take(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            if self.left > 0 {
+                let skipped = self.left.min(bytes.len());
+                self.left -= skipped;
+                bytes = &bytes[skipped..];
+                continue;
+            }
+            self.header[self.header_bytes] = bytes[0];
+            self.header_bytes += 1;
+            bytes = &bytes[1..];
+            if self.header_bytes == self.header.len() {
+                self.header_bytes = 0;
+                self.left = usize::from(u16::from_be_bytes([self.header[3], self.header[4]]));
+            }
+        }
+    }
+
+    fn is_within(&self) -> bool {
+        self.header_bytes > 0 || self.left > 0
+    }
 }
 
 /// A socket whose bytes are counted.
@@ -26,6 +61,7 @@ pub(super) struct Meter {
 pub(crate) struct Metered {
     socket: TcpStream,
     meter: Meter,
+    records: Records,
     /// Not all of what was last written left at once.
     waits: bool,
 }
@@ -35,6 +71,7 @@ impl Metered {
         Self {
             socket,
             meter: Meter::default(),
+            records: Records::default(),
             waits: false,
         }
     }
@@ -64,8 +101,15 @@ impl AsyncRead for Metered {
         let this = self.get_mut();
         let before = buffer.filled().len();
         let read = Pin::new(&mut this.socket).poll_read(cx, buffer);
-        let came = buffer.filled().len() - before;
-        this.meter.came.fetch_add(came as u64, Ordering::Relaxed);
+        let came = &buffer.filled()[before..];
+        this.records.take(came);
+        let Meter {
+            came: all,
+            in_record,
+            ..
+        } = &this.meter;
+        all.fetch_add(came.len() as u64, Ordering::Relaxed);
+        in_record.store(this.records.is_within(), Ordering::Relaxed);
         read
     }
 }
@@ -101,5 +145,26 @@ impl AsyncWrite for Metered {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().socket).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_end_where_their_headers_say_however_they_come() {
+        let one = [23, 3, 3, 1, 2].into_iter().chain([7; 258]);
+        let none = [20, 3, 3, 0, 0];
+        let all: Vec<u8> = one.clone().chain(none).chain(one).collect();
+        let ends = [263, 268, 531];
+        for step in [1, 2, 5, 100, 531] {
+            let (mut records, mut came) = (Records::default(), 0);
+            for part in all.chunks(step) {
+                records.take(part);
+                came += part.len();
+                assert_eq!(records.is_within(), !ends.contains(&came), "{step} {came}");
+            }
+        }
     }
 }

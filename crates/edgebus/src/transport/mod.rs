@@ -130,8 +130,12 @@ pub(crate) fn below_tls(stream: TcpStream) -> io::Result<Metered> {
 pub(crate) fn over_tls(stream: TlsStream<Metered>, frame_bytes_max: usize) -> (Reader, Writer) {
     let meter = stream.get_ref().0.meter();
     let (half, write) = tokio::io::split(stream);
-    let came = meter.came;
-    let (read, write) = (ReadHalf::Tls { half, came }, WriteHalf::Tls(write));
+    let read = ReadHalf::Tls {
+        half,
+        came: meter.came,
+        in_record: meter.in_record,
+    };
+    let write = WriteHalf::Tls(write);
     over(read, write, meter.crawled, frame_bytes_max)
 }
 

@@ -179,13 +179,13 @@ impl StreamReader {
             return Ok((came?, false));
         }
         let rested = rest(&mut self.buffer, &mut guard.share);
-        if self.buffer.is_empty() {
-            guard.pace.restart(half.came_below().unwrap_or(self.came));
-            if let Some(came) = half.begin(&mut self.buffer).await? {
-                return Ok((came, rested));
-            }
-        }
         loop {
+            if self.buffer.is_empty() && !half.is_within_record() {
+                guard.pace.restart(half.came_below().unwrap_or(self.came));
+                if let Some(came) = half.begin(&mut self.buffer).await? {
+                    return Ok((came, rested));
+                }
+            }
             guard.pace.check(half.came_below().unwrap_or(self.came))?;
             if guard.share.is_wanted() && guard.pace.waited() >= WINDOW {
                 return Err(in_the_way().into());

@@ -53,6 +53,7 @@ impl Engine {
                 consumer,
                 items,
                 done,
+                room: _room,
             } => dispatch.settle(store, &consumer, items, done, now),
             Said::Detach { worker, left } => dispatch.detach(store, worker, left, now),
         }

@@ -299,7 +299,7 @@ impl Engine {
 
     fn stage_submission(&mut self, lane: Arc<LaneInner>, mut submission: Submission, now: Now) {
         while let Some((record, fingerprint)) = submission.records.front() {
-            if !submission.waiters.is_empty() && self.dispatch.waiters.is_full() {
+            if !submission.waiters.is_empty() && self.dispatch.waiters.is_full_for(lane.owner()) {
                 let busy = "too many requests are waited for: try again";
                 let refusal = Refusal::new(Code::Busy, busy).retry_after_ms(100);
                 submission.outcomes.push(Err(refusal));
@@ -317,7 +317,7 @@ impl Engine {
                         self.notify_from.get_or_insert(seq);
                     }
                     if let Some(waiter) = submission.waiters.pop_front() {
-                        self.dispatch.waiters.add(seq, waiter);
+                        self.dispatch.waiters.add(seq, lane.owner(), waiter);
                         if duplicate {
                             self.asked_again.push(seq);
                         }

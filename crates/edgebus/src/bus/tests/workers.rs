@@ -38,7 +38,7 @@ fn worker_that_takes_nothing_more_is_given_nothing_more() {
     assert_eq!(seqs(&mut second), [2]);
     desk.send(3, "a").expect("stored");
     assert_eq!(seqs(&mut second), [3]);
-    let mut settled = Box::pin(first.handle.settle_all(vec![(held, Settlement::Ack)]));
+    let mut settled = Box::pin(first.handle.settle_all(vec![(held, Settlement::Ack)], None));
     desk.rest();
     assert_eq!((&mut settled).now_or_never(), Some(vec![Ok(())]));
 }
@@ -137,7 +137,7 @@ fn reply_over_the_limits_that_reaches_the_engine_is_refused_there() {
     let mut worker = desk.worker("prices", super::responder("a"), 9);
     let token = tokens(&mut worker)[0];
     let large = Settlement::Complete(Reply::new(vec![0; 5 << 20]));
-    let mut settled = Box::pin(worker.handle.settle_all(vec![(token, large)]));
+    let mut settled = Box::pin(worker.handle.settle_all(vec![(token, large)], None));
     desk.turn();
     let settled = (&mut settled).now_or_never().expect("told");
     assert_eq!(settled[0].as_ref().unwrap_err().code, Code::PayloadTooLarge);
@@ -161,7 +161,7 @@ fn decisions_about_many_messages_fit_the_groups_they_need() {
         let (reason, delay_ms) = ("x".repeat(1_024), Some(1_000_000));
         (token, Settlement::Nak { delay_ms, reason })
     });
-    let mut settled = Box::pin(worker.handle.settle_all(items.collect()));
+    let mut settled = Box::pin(worker.handle.settle_all(items.collect(), None));
     desk.rest();
     let settled = (&mut settled).now_or_never().expect("told");
     assert!(settled.iter().all(Result::is_ok), "{:?}", settled[0]);
@@ -186,7 +186,7 @@ fn flood_of_settlements_holds_up_no_send() {
     for worker in &floods {
         for _ in 0..20 {
             let items = vec![(token, Settlement::Extend); 1000];
-            drop(worker.handle.settle_all(items));
+            drop(worker.handle.settle_all(items, None));
         }
     }
     let groups = desk.engine.store().reader().stats().groups;

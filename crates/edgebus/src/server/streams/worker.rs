@@ -151,8 +151,9 @@ impl Worker {
 
     /// It was sent so many messages.
     pub(super) fn give_out(&self, messages: usize) {
-        self.held.fetch_add(messages as u64, Ordering::Relaxed);
+        // In this order: what is taken back was counted here before.
         self.figures.hold(messages as u64);
+        self.held.fetch_add(messages as u64, Ordering::Relaxed);
     }
 
     /// What is settled twice, or by someone else, is not counted twice.

@@ -133,3 +133,16 @@ async fn server_is_found_by_another_name_when_told_to_expect_it() {
     assert!(text.contains("bus.other.example"), "{text}");
     assert!(text.contains("bus.shop.example"), "{text}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn client_in_the_middle_of_a_handshake_does_not_keep_a_server_from_stopping() {
+    let shop = Shop::new();
+    let a_year = std::time::Duration::from_secs(365 * 24 * 60 * 60);
+    let set_up = |config: &mut edgebus::ServerConfig| config.limits.handshake_timeout = a_year;
+    let mut server = shop.start_with(shop.mutual(), set_up).await;
+    let silent = TcpStream::connect(server.url.authority()).await.unwrap();
+    eventually(|| server.handle.stats().connections == 1).await;
+    server.stop().await;
+    assert_eq!(server.handle.stats().connections, 0);
+    drop(silent);
+}

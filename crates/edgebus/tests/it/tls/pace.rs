@@ -135,3 +135,23 @@ async fn record_that_comes_steadily_is_not_too_slow() {
     }
     assert!(matches!(told, Some(Frame::Receipts(_))), "{told:?}");
 }
+
+/// TLS has records of its own, which bring nothing to wait for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn client_that_changes_its_keys_and_says_nothing_more_is_idle() {
+    let shop = Shop::new();
+    let server = start(&shop, 1024).await;
+    let mut idle = ByHand::welcomed(&shop, &server).await;
+    idle.tls.refresh_traffic_keys().unwrap();
+    let update = idle.encrypted(&[]);
+    // In two parts, of which the first is part of a record.
+    idle.socket.write_all(&update[..7]).await.unwrap();
+    let mut slow = ByHand::welcomed(&shop, &server).await;
+    idle.socket.write_all(&update[7..]).await.unwrap();
+    let bytes = slow.encrypted(&bytes_of(&send(0, vec![record(1)])));
+    slow.socket.write_all(&bytes[..20]).await.unwrap();
+    assert_eq!(goodbye(slow.frame().await).code, Code::TooSlow);
+    let ping = idle.encrypted(&bytes_of(&Frame::Ping { token: 3 }));
+    idle.socket.write_all(&ping).await.unwrap();
+    assert_eq!(idle.frame().await, Some(Frame::Pong { token: 3 }));
+}
