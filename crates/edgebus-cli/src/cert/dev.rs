@@ -128,6 +128,12 @@ fn said(dir: &Path, hosts: &[Host], names: &[Name], not_after: &str) -> String {
     let hosts: Vec<String> = hosts.iter().map(Host::to_string).collect();
     let names: Vec<&str> = names.iter().map(Name::as_str).collect();
     let (hosts, names) = (hosts.join(", "), names.join(", "));
+    let file = |name: &str| dir.join(name).display().to_string();
+    // As TOML and a shell read them, whatever the folder is called.
+    let [pem, key, ca, crl] = ["server.pem", "server.key", CA_CERTIFICATE, CA_CRL]
+        .map(|name| toml::Value::String(file(name)).to_string());
+    let [own_ca, own_pem, own_key] =
+        [CA_CERTIFICATE, "client.pem", "client.key"].map(|name| word(&file(name)));
     let dir = dir.display();
     let mut text = String::new();
     // Writing to a string cannot fail.
@@ -141,15 +147,43 @@ made a CA in {dir}, and certificates that are good until {not_after}:
 for the server's configuration:
   listen = [\"tls://0.0.0.0:7412\"]
   [tls]
-  certificate = \"{dir}/server.pem\"
-  key = \"{dir}/server.key\"
-  client_ca = \"{dir}/ca.pem\"
-  client_crl = \"{dir}/crl.pem\"
+  certificate = {pem}
+  key = {key}
+  client_ca = {ca}
+  client_crl = {crl}
 
 for a client, for example:
-  edgebus health --server tls://localhost:7412 --ca {dir}/ca.pem --cert {dir}/client.pem --key {dir}/client.key
+  edgebus health --server tls://localhost:7412 --ca {own_ca} --cert {own_pem} --key {own_key}
 
 {dir}/ca.key can make a certificate for any name: keep it to yourself, with a backup"
     );
     text
+}
+
+/// Text as a shell reads one word.
+fn word(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=@:,".contains(c);
+    match text.chars().all(plain) {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\'', r"'\''")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_to_be_pasted_is_right_in_a_folder_of_any_name() {
+        let dir = Path::new("/a \"b\"/it's");
+        let text = said(dir, &[], &[], "then");
+        assert!(
+            text.contains(r#"--ca '/a "b"/it'\''s/ca.pem' --cert"#),
+            "{text}"
+        );
+        let keys: Vec<&str> = text.lines().filter(|l| l.contains(" = ")).collect();
+        let table: toml::Table = keys.join("\n").parse().expect("TOML");
+        assert_eq!(table["key"].as_str(), Some("/a \"b\"/it's/server.key"));
+        assert_eq!(word("/srv/shop-ca/ca.pem"), "/srv/shop-ca/ca.pem");
+    }
 }

@@ -131,11 +131,12 @@ fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
-/// Replaces a file's content.
+/// Replaces a file's content; of a link, that of the file it leads to, which others read.
 ///
 /// # Errors
 /// What the operating system says; the file is then the old one.
 pub(super) fn replace(path: &Path, content: &str) -> io::Result<()> {
+    let path = &path.canonicalize()?;
     let mode = fs::metadata(path)?.permissions().mode() & 0o777;
     let dir = match path.parent() {
         Some(dir) if !dir.as_os_str().is_empty() => dir,
@@ -262,6 +263,20 @@ mod tests {
         let long = "x".repeat(300);
         write_new(&dir, &pair(&long)).expect_err("the name is too long");
         assert_eq!(names(folder.path()), ["file"]);
+    }
+
+    #[test]
+    fn a_link_leads_to_the_new_content() {
+        let folder = tempfile::tempdir().expect("folder");
+        let dir = folder.path().join("elsewhere");
+        fs::create_dir(&dir).expect("made");
+        fs::write(dir.join("crl.pem"), "old").expect("written");
+        let link = folder.path().join("crl.pem");
+        std::os::unix::fs::symlink("elsewhere/crl.pem", &link).expect("linked");
+        replace(&link, "new").expect("replaced");
+        assert_eq!(fs::read(dir.join("crl.pem")).expect("read"), b"new");
+        assert!(fs::symlink_metadata(&link).expect("there").is_symlink());
+        assert_eq!(names(&dir), ["crl.pem"]);
     }
 
     #[test]

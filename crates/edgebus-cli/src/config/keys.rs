@@ -410,6 +410,14 @@ pub(super) const SECTIONS: &[Section] = &[
                  its own, and is slowed to that."
             ),
             key!(
+                "limits.outgoing_bytes_total",
+                Kind::Bytes(MIB, TIB),
+                "\"128MiB\"",
+                |s| s.server.limits.outgoing_bytes_max,
+                "Most bytes of messages, notifications and answers that wait until clients take them, of all \
+                 connections together. Beyond that what is large waits, and those who take nothing are cut sooner."
+            ),
+            key!(
                 "limits.consumers_per_client",
                 Kind::Count(1, 1_000_000),
                 "512",

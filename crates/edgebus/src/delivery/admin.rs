@@ -151,8 +151,8 @@ macro_rules! admin_calls {
                     self.done(Admin::ConsumerReset { name, to })$($await)*
                 }
 
-                /// Leases up to `count` messages of a consumer without being its worker, waiting at
-                /// most so long for the first. The leases are bound to the consumer's `ack_wait` alone;
+                /// Leases up to `count` messages of a consumer, of about 1 MiB together, without being
+                /// its worker, waiting at most so long for the first. The leases are bound to the consumer's `ack_wait` alone;
                 /// with `ack` the messages are done with being handed over.
                 ///
                 /// # Errors

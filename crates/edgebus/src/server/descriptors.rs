@@ -5,13 +5,16 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Descriptors left to the store and to everything else in the process.
-const LEFT_OVER: u64 = 128;
+/// Descriptors left to the store and to everything else in the process, those that are told that
+/// there is no place for them included.
+const LEFT_OVER: u64 = 256;
+/// As many are asked of the system to be left over: a journal of many files has them all open.
+const SPARE: u64 = 8192;
 
 /// Makes room for that many connections; says how many there may be.
 pub(super) fn make_room_for(connections: usize) -> usize {
     let limit = getrlimit(Resource::Nofile);
-    let wanted = (connections as u64).saturating_add(LEFT_OVER);
+    let wanted = (connections as u64).saturating_add(SPARE);
     let Some(raised) = raise(limit, wanted) else {
         return allowed(connections, limit.current);
     };

@@ -54,7 +54,7 @@ pub(super) struct Held {
 impl Outgoing {
     /// Room for so many bytes.
     pub(super) fn new(bytes_max: usize) -> Self {
-        let half = (bytes_max / 2).clamp(1, u32::MAX as usize >> 3);
+        let half = (bytes_max / 2).clamp(1, Semaphore::MAX_PERMITS);
         Self(Arc::new(Inner {
             messages_max: half as u64,
             streams: AtomicU64::new(0),
@@ -89,12 +89,11 @@ impl Outgoing {
         if let Some(room) = self.try_room(bytes) {
             return room;
         }
-        let wanted = bytes.saturating_mul(2).min(self.0.free_max) as u32;
         self.0.waiting.fetch_add(1, Ordering::Relaxed);
         let _waits = Waits(&self.0.waiting);
         // Nobody closes it.
         let free = self.0.free.clone();
-        free.acquire_many_owned(wanted).await.ok()
+        free.acquire_many_owned(self.wanted(bytes)).await.ok()
     }
 
     /// Room for something of so many bytes, if there is any now.
@@ -102,9 +101,15 @@ impl Outgoing {
         if bytes <= SMALL_BYTES {
             return Some(None);
         }
-        let wanted = bytes.saturating_mul(2).min(self.0.free_max) as u32;
-        let room = self.0.free.clone().try_acquire_many_owned(wanted);
+        let free = self.0.free.clone();
+        let room = free.try_acquire_many_owned(self.wanted(bytes));
         room.ok().map(Some)
+    }
+
+    /// What something takes: it is there twice while it is encoded.
+    fn wanted(&self, bytes: usize) -> u32 {
+        let wanted = bytes.saturating_mul(2).min(self.0.free_max);
+        u32::try_from(wanted).unwrap_or(u32::MAX)
     }
 
     /// A stream of messages more.

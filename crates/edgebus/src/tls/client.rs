@@ -38,7 +38,7 @@ impl ClientTls {
             .with_root_certificates(roots);
         let mut tls = match config.certificate() {
             Some((certificate, key)) => {
-                let certified = pem::certified_key(certificate, key)?;
+                let certified = pem::certified_key(certificate, key, |_| Ok(()))?;
                 building.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified)))
             }
             None => building.with_no_client_auth(),

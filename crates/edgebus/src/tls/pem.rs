@@ -10,6 +10,7 @@ use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_rustls::rustls::{Error, InconsistentKeys, RootCertStore};
+use x509_parser::certificate::X509Certificate;
 
 use super::certificate;
 use crate::files::{Privacy, read_small};
@@ -41,11 +42,19 @@ fn items<T: PemObject>(file: &Path, name: &str) -> Result<Vec<T>, Refusal> {
     }
 }
 
-/// A certificate with the key that belongs to it.
-pub(super) fn certified_key(certificate: &Path, key: &Path) -> Result<CertifiedKey, Refusal> {
+/// A certificate with the key that belongs to it, and those that lead to its CA. `suits` says what is
+/// wrong with the certificate itself.
+pub(super) fn certified_key(
+    certificate: &Path,
+    key: &Path,
+    suits: impl FnOnce(&X509Certificate<'_>) -> Result<(), String>,
+) -> Result<CertifiedKey, Refusal> {
     let chain = certificates(certificate)?;
+    let mut suits = Some(suits);
     for one in &chain {
-        certificate::parse(one).map_err(|what| bad(certificate, what))?;
+        certificate::parse(one)
+            .and_then(|parsed| suits.take().map_or(Ok(()), |suits| suits(&parsed)))
+            .map_err(|what| bad(certificate, what))?;
     }
     let provider = super::provider();
     CertifiedKey::from_der(chain, private_key(key)?, &provider).map_err(|error| match error {

@@ -13,6 +13,7 @@ use tokio_rustls::rustls::server::{NoServerSessionStorage, WebPkiClientVerifier}
 use tokio_rustls::rustls::sign::SingleCertAndKey;
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{Error, ServerConfig};
+use x509_parser::certificate::X509Certificate;
 
 use super::certificate::{self, Ending};
 use super::config::{ClientAuth, TlsServerConfig, TlsVersion};
@@ -40,8 +41,11 @@ impl ServerTls {
     /// [`Code::BadConfig`], with the name of the file.
     pub fn load(config: &TlsServerConfig) -> Result<Self, Refusal> {
         let mut endings = Vec::new();
-        let certified = pem::certified_key(&config.certificate, &config.key)?;
-        watch(&mut endings, &config.certificate, &certified.cert);
+        let certified =
+            pem::certified_key(&config.certificate, &config.key, certificate::of_a_server)?;
+        endings.extend(each(&certified.cert, |one| {
+            Ending::of_server(&config.certificate, one)
+        }));
         let clients = match &config.client_ca {
             Some(file) => Some(Clients::load(config, file, &mut endings)?),
             None if config.client_crl.is_empty() => None,
@@ -74,7 +78,7 @@ impl ServerTls {
         })
     }
 
-    /// What ends within two weeks, or has ended, in words.
+    /// What ends within two weeks, has ended, or is not valid yet, in words.
     pub fn warnings(&self, now: SystemTime) -> Vec<String> {
         let warning = |ending: &Ending| ending.warning(now);
         self.endings.iter().filter_map(warning).collect()
@@ -133,7 +137,7 @@ impl Clients {
         endings: &mut Vec<Ending>,
     ) -> Result<Self, Refusal> {
         let (roots, authorities) = pem::authorities(file)?;
-        watch(endings, file, &authorities);
+        endings.extend(each(&authorities, |one| Ending::of_ca(file, one)));
         let mut crls = Vec::new();
         for file in &config.client_crl {
             let lists = pem::crls(file)?;
@@ -206,11 +210,14 @@ fn each_has_a_list(
     Ok(())
 }
 
-fn watch(endings: &mut Vec<Ending>, file: &Path, certificates: &[CertificateDer<'_>]) {
-    let parsed = certificates
-        .iter()
-        .filter_map(|one| certificate::parse(one).ok());
-    endings.extend(parsed.map(|certificate| Ending::of(file, &certificate)));
+/// What is made of each certificate that can be read; all of them could when they were loaded.
+fn each(
+    certificates: &[CertificateDer<'_>],
+    of: impl Fn(&X509Certificate<'_>) -> Ending,
+) -> Vec<Ending> {
+    let certificates = certificates.iter();
+    let parsed = certificates.filter_map(|one| certificate::parse(one).ok());
+    parsed.map(|one| of(&one)).collect()
 }
 
 impl fmt::Debug for ServerTls {

@@ -10,6 +10,9 @@ use tokio_rustls::rustls::{AlertDescription, CertificateError, Error};
 
 use super::certificate::date;
 
+/// Names of a certificate that are told.
+const NAMES_MAX: usize = 8;
+
 /// What a client makes of an error of the handshake, or of its first read: [`Code::Unauthenticated`]
 /// when one end refused the other's certificate, else [`Code::Disconnected`]. `None` when it has
 /// nothing to do with TLS.
@@ -101,7 +104,14 @@ pub(super) fn of(error: &CertificateError, role: &str) -> String {
             presented,
         } => {
             let names = presented.iter().map(|name| bare(name));
-            let names = names.collect::<Vec<_>>().join(", ");
+            let names = match presented.len() {
+                0 => "no name at all".to_owned(),
+                many if many > NAMES_MAX => {
+                    let names: Vec<_> = names.take(NAMES_MAX).collect();
+                    format!("{} and {} more", names.join(", "), many - NAMES_MAX)
+                }
+                _ => names.collect::<Vec<_>>().join(", "),
+            };
             let expected = expected.to_str();
             format!(
                 "is not for {expected}, but for {names}: connect to such a name, or say which to expect (--server-name)"
@@ -117,12 +127,13 @@ pub(super) fn of(error: &CertificateError, role: &str) -> String {
     }
 }
 
-/// A name as rustls shows it, without what it puts around it.
-fn bare(presented: &str) -> &str {
+/// A name as rustls shows it, `DnsName("bus")` or `IpAddress(10.0.0.1)`, without what it puts around it.
+fn bare(presented: &str) -> String {
     let inner = presented
-        .split_once("(\"")
+        .split_once('(')
         .map_or(presented, |(_, rest)| rest);
-    inner.trim_end_matches("\")")
+    let inner = inner.strip_suffix(')').unwrap_or(inner);
+    inner.trim_matches('"').escape_debug().to_string()
 }
 
 /// What the other end thinks of our certificate; `None` when it says nothing about that.
@@ -156,7 +167,10 @@ mod tests {
     fn each_end_says_whose_certificate_was_refused_and_why() {
         let name = CertificateError::NotValidForNameContext {
             expected: ServerName::try_from("bus.example").expect("a name"),
-            presented: vec!["DnsName(\"a.example\")".into(), "10.0.0.1".into()],
+            presented: vec![
+                "DnsName(\"a.example\")".into(),
+                "IpAddress(10.0.0.1)".into(),
+            ],
         };
         let expired = CertificateError::ExpiredContext {
             time: UnixTime::since_unix_epoch(std::time::Duration::from_secs(2)),
@@ -169,7 +183,11 @@ mod tests {
             ),
             (
                 Error::InvalidCertificate(expired),
-                "the server's certificate has expired, on Jan  1 00:00:00 1970",
+                "the server's certificate has expired, on 1970-01-01T00:00:00Z",
+            ),
+            (
+                Error::InvalidCertificate(CertificateError::InvalidPurpose),
+                "the server's certificate is not meant for a server",
             ),
             (
                 Error::AlertReceived(AlertDescription::CertificateRevoked),

@@ -13,6 +13,10 @@ use super::{Dispatch, Slot, moment, no_such};
 use crate::clock::Now;
 use crate::store::RequestStore;
 
+/// Bytes of messages that are fetched one time, or one message: what fits no frame would only be
+/// given back.
+const FETCH_BYTES: u64 = 1024 * 1024;
+
 /// Someone who waits for messages.
 #[derive(Debug)]
 pub(super) struct Pull {
@@ -58,7 +62,7 @@ impl Dispatch {
             held: Vec::new(),
             place: Place::Detached,
             owner: "".into(),
-            room: None,
+            room: Some(FETCH_BYTES),
         };
         // What it is given is taken from the pull itself.
         let (to, _) = mpsc::unbounded_channel();

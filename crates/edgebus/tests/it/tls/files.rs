@@ -26,9 +26,11 @@ fn server_refuses_files_by_name() {
     let junk = shop.folder.path().join("junk.pem");
     write(&junk, "-----BEGIN CERTIFICATE-----\n%%%\n", 0o600);
     let gone = shop.folder.path().join("gone.pem");
+    // The CA's key is nowhere; it does not come to that.
+    let ca = shop.ca.ca();
     type Spoil<'a> = (&'a str, &'a dyn Fn(&mut TlsServerConfig), String);
     let name = |path: &PathBuf| path.display().to_string();
-    let spoils: [Spoil<'_>; 8] = [
+    let spoils: [Spoil<'_>; 10] = [
         ("", &|c| c.certificate.clone_from(&gone), name(&gone)),
         ("PEM", &|c| c.certificate.clone_from(&junk), name(&junk)),
         (
@@ -45,6 +47,16 @@ fn server_refuses_files_by_name() {
             "does not belong",
             &|c| c.key.clone_from(&till.key),
             name(&till.key),
+        ),
+        (
+            "for clients only: take one whose extended key usage has serverAuth",
+            &|c| (c.certificate, c.key) = (till.certificate.clone(), till.key.clone()),
+            name(&till.certificate),
+        ),
+        (
+            "is that of a CA",
+            &|c| c.certificate.clone_from(&ca),
+            name(&ca),
         ),
         (
             "not that of a CA",
@@ -75,6 +87,37 @@ fn server_refuses_files_by_name() {
     assert!(refused(&config).contains("has no revocation list"));
     config.client_crl = vec![good.client_crl[0].clone(), other.crl()];
     ServerTls::load(&config).expect("one too many does no harm");
+}
+
+/// Its clock may be wrong, or those of the clients: the operator hears of it, and the server starts.
+#[test]
+fn server_certificate_out_of_its_time_is_warned_of_loudly() {
+    let mut shop = Shop::new();
+    let config = shop.mutual();
+    assert!(warnings(&config).is_empty());
+    for (years, what) in [
+        ((2020, 2021), "ended on 2021-01-01T00:00:00Z"),
+        ((3000, 3001), "is not valid before 3000-01-01T00:00:00Z"),
+    ] {
+        let names = ["127.0.0.1"];
+        let wanted = Wanted {
+            years,
+            ..Wanted::server(&names)
+        };
+        shop.ca.issue("server", wanted);
+        let warnings = warnings(&config);
+        let [warning] = &warnings[..] else {
+            panic!("{warnings:?}");
+        };
+        assert!(warning.contains("server.pem"), "{warning}");
+        assert!(warning.contains(what), "{warning}");
+        assert!(warning.contains("EVERY CLIENT REFUSES IT"), "{warning}");
+    }
+}
+
+fn warnings(config: &TlsServerConfig) -> Vec<String> {
+    let tls = ServerTls::load(config).expect("good");
+    tls.warnings(std::time::SystemTime::now())
 }
 
 /// A CA that was made anew under its old name signs with another key.
