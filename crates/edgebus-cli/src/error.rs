@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use crate::config::Problems;
 use crate::output::say;
+use crate::unreachable;
 
 /// Something was refused, or failed.
 pub(crate) const REFUSED: u8 = 1;
@@ -59,7 +60,11 @@ impl CliError {
     }
 
     /// A configuration that cannot be used: everything that is wrong with it.
+    /// What is only odd is said at once.
     pub(crate) fn config(problems: Problems) -> Self {
+        for warning in problems.warnings() {
+            say!("edgebus: {warning}");
+        }
         let failures = problems.lines().into_iter().map(|message| Failure {
             code: Code::BadConfig.as_str(),
             message,
@@ -229,9 +234,17 @@ impl From<ConnectError> for CliError {
         match error {
             ConnectError::Refused(refusal) => Self::with_status(refusal, NO_CONNECTION),
             ConnectError::Spool(refusal) => refusal.into(),
+            ConnectError::Unreachable { url, reason } => {
+                let hint = unreachable::hint(&url, &reason);
+                Self::new(
+                    Code::Disconnected.as_str(),
+                    format!("cannot connect to {url}: {reason}{hint}"),
+                    NO_CONNECTION,
+                )
+            }
             other => Self::new(
                 Code::Disconnected.as_str(),
-                format!("{other}; is the server running there?"),
+                other.to_string(),
                 NO_CONNECTION,
             ),
         }

@@ -17,6 +17,7 @@ mod output;
 mod payload;
 mod table;
 mod time;
+mod unreachable;
 mod values;
 
 mod config;

@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use edgebus::{Client, ClientConfig, RequestId};
+use edgebus::{Client, ClientConfig, RequestId, ServerUrl};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::{Global, Proof};
 use crate::error::CliError;
+use crate::output::say;
 
 /// A runtime for a command: one thread, as a command does one thing at a time.
 pub(crate) fn runtime() -> Result<Runtime, CliError> {
@@ -38,7 +39,40 @@ async fn connect_with(global: &Global, mut config: ClientConfig) -> Result<Clien
         config = config.name(CLIENT_NAME);
     }
     let url = global.server.clone().unwrap_or_default();
+    warn_of_proof_without_tls(&url, &global.proof);
     Ok(Client::connect_with(&url, with_proof(config, &global.proof)?).await?)
+}
+
+/// Says which options that were typed do nothing, as there is no TLS. Variables are set for every
+/// command alike, and for every server.
+pub(crate) fn warn_of_proof_without_tls(url: &ServerUrl, proof: &Proof) {
+    if url.is_encrypted() {
+        return;
+    }
+    let given = [
+        ("--ca", "EDGEBUS_CA", &proof.ca),
+        ("--cert", "EDGEBUS_CERT", &proof.cert),
+        ("--key", "EDGEBUS_KEY", &proof.key),
+    ];
+    let typed: Vec<&str> = given
+        .into_iter()
+        .filter(|(_, variable, path)| {
+            path.as_ref().is_some_and(|path| {
+                !path.as_os_str().is_empty()
+                    && std::env::var_os(variable).as_deref() != Some(path.as_os_str())
+            })
+        })
+        .map(|(option, ..)| option)
+        .collect();
+    let does = match typed.as_slice() {
+        [] => return,
+        [_] => "does",
+        _ => "do",
+    };
+    let typed = typed.join(", ");
+    say!(
+        "edgebus: {typed} {does} nothing at {url}: there is no TLS; write tls:// if there is to be"
+    );
 }
 
 /// Adds whom the command trusts, and how it proves who it is.

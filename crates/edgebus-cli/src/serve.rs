@@ -45,6 +45,7 @@ pub(crate) fn run(options: ServeOptions, json: bool) -> Result<(), CliError> {
     problems.extend(config.files().0);
     if !problems.is_empty() {
         problems.extend(config.open_to_others());
+        problems.warn(config.warnings.iter().cloned());
         return Err(CliError::config(problems));
     }
     start_logging(&config.settings.log)?;

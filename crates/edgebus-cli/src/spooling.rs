@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::time::Duration;
 
-use edgebus::{Client, ClientConfig, Code, ConnectError, ConnectionState, Refusal, SpoolingClient};
+use edgebus::{
+    Client, ClientConfig, Code, ConnectError, ConnectionState, Refusal, ServerUrl, SpoolingClient,
+};
 use tokio::runtime::Runtime;
 use tokio::time::Instant;
 
@@ -42,7 +44,9 @@ pub(crate) async fn connect(
     config: ClientConfig,
     global: &Global,
 ) -> Result<SpoolingClient, CliError> {
-    let url = global.server.clone().unwrap_or_default().to_string();
+    let server = global.server.clone().unwrap_or_default();
+    remote::warn_of_proof_without_tls(&server, &global.proof);
+    let url = server.to_string();
     let mut builder = Client::builder(&url)
         .config(remote::with_proof(config.name(CLIENT_NAME), &global.proof)?)
         .spool(&folder.dir)
@@ -73,6 +77,17 @@ pub(crate) fn in_use(dir: &Path) -> CliError {
 /// Whether a server is there.
 pub(crate) fn is_connected(client: &SpoolingClient) -> bool {
     matches!(client.client().state(), ConnectionState::Connected { .. })
+}
+
+/// Why requests go to the spool for now: there is no server, or the one that is there says no.
+pub(crate) fn why_away(client: &SpoolingClient, url: &ServerUrl) -> String {
+    match client.client().state() {
+        ConnectionState::Lost { reason } if reason.code != Code::Disconnected => {
+            let Refusal { code, message, .. } = reason;
+            format!("the server at {url} does not let this client in: {message} ({code})")
+        }
+        _ => format!("there is no server at {url}"),
+    }
 }
 
 /// Waits while the server takes what is in the spool: until that is empty, nothing moves, or the

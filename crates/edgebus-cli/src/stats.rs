@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::args::{Global, StatsOptions};
 use crate::error::{CliError, REFUSED};
-use crate::output::{self, Output};
+use crate::output::{self, Output, say};
 use crate::remote::{self, interrupted};
 use crate::source::Source;
 
@@ -224,8 +224,7 @@ pub(crate) fn health(global: &Global) -> Result<(), CliError> {
         }) => "storage_full",
         Ok(_) => "ok",
         Err(refusal) if refusal.code == Code::Forbidden => {
-            let message = &refusal.message;
-            eprintln!("the server answers; whether it takes requests it does not tell: {message}");
+            say!("edgebus: it answers; whether the store is full only an admin may know");
             "answers"
         }
         Err(refusal) => return Err(refusal.into()),

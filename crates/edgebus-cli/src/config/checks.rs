@@ -1,5 +1,6 @@
 //! What does not fit together although each value alone is good.
 
+use std::path::PathBuf;
 use std::time::SystemTime;
 
 use edgebus::access::{RightsFile, Tokens};
@@ -63,7 +64,7 @@ impl Config {
         };
         match self.settings.tls.config().as_ref().map(ServerTls::load) {
             Some(Ok(tls)) => odd = tls.warnings(SystemTime::now()),
-            Some(Err(refusal)) => tell("tls.certificate", refusal),
+            Some(Err(refusal)) => tell(self.tls_key_of(&refusal.message), refusal),
             None => {}
         }
         let server = &self.settings.server;
@@ -74,6 +75,24 @@ impl Config {
             tell("access.rights", refusal);
         }
         (found, odd)
+    }
+
+    /// The key of the TLS file that a refusal is about, which begins with the file.
+    fn tls_key_of(&self, message: &str) -> &'static str {
+        let tls = &self.settings.tls;
+        let is_of = |file: &PathBuf| message.starts_with(&format!("{}: ", file.display()));
+        let certificate = tls.certificate.as_ref().is_some_and(is_of);
+        // Both may be in one file.
+        if tls.key.as_ref().is_some_and(is_of) && (!certificate || message.contains(" key ")) {
+            return "tls.key";
+        }
+        if !certificate && tls.client_ca.as_ref().is_some_and(is_of) {
+            return "tls.client_ca";
+        }
+        if !certificate && tls.client_crl.iter().any(is_of) {
+            return "tls.client_crl";
+        }
+        "tls.certificate"
     }
 
     /// Keys that are set and do nothing.

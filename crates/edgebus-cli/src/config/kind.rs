@@ -6,10 +6,11 @@ use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::{FalseyValueParser, TypedValueParser};
 use toml::de::{DeInteger, DeValue};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
+use super::nearest;
 use super::value::{Value, path};
 use crate::values;
 
@@ -135,10 +136,13 @@ impl Kind {
     fn read_text(self, text: &str) -> Result<Value, Option<String>> {
         let value = match self {
             Self::Flag => {
-                // As the options of the commands read their variables: all but no, 0 and the like.
-                let command = clap::Command::new("edgebus");
-                let flag = FalseyValueParser::new().parse_ref(&command, None, OsStr::new(text));
-                Value::Flag(flag.map_err(|_| None)?)
+                // What is neither is a mistake: it must not open a door.
+                let flag = match text.to_ascii_lowercase().as_str() {
+                    "true" | "1" | "yes" | "on" => true,
+                    "false" | "0" | "no" | "off" => false,
+                    _ => return Err(None),
+                };
+                Value::Flag(flag)
             }
             Self::Count(..) => Value::Number(text.parse().map_err(|_| None)?),
             Self::Bytes(..) => Value::Number(values::bytes(text).map_err(|_| None)?),
@@ -170,6 +174,7 @@ impl Kind {
             (Self::Mode, Value::Number(mode)) => *mode <= 0o777,
             (Self::Choice(words), Value::Text(word)) => words.contains(&word.as_str()),
             (Self::Filter, Value::Text(filter)) => {
+                check_level(filter).map_err(Some)?;
                 let parsed = EnvFilter::try_new(filter);
                 parsed.map_err(|error| Some(format!("it is no filter ({error})")))?;
                 true
@@ -205,6 +210,30 @@ impl Kind {
             ),
         }
     }
+}
+
+/// A word alone is a level. To a filter it would be the name of a module, of which there is none,
+/// and nothing would be logged.
+fn check_level(filter: &str) -> Result<(), String> {
+    const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
+    let word = filter.trim().to_ascii_lowercase();
+    let alone = word
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
+    if !alone || word.parse::<LevelFilter>().is_ok() {
+        return Ok(());
+    }
+    let near = match word.as_str() {
+        "verbose" => Some("debug"),
+        "quiet" | "none" | "silent" => Some("off"),
+        "fatal" | "err" | "critical" => Some("error"),
+        word => LEVELS
+            .into_iter()
+            .find(|level| word.starts_with(level))
+            .or_else(|| nearest::of(LEVELS, word)),
+    };
+    let near = near.map_or_else(String::new, |near| format!(" (did you mean {near}?)"));
+    Err(format!("{:?} is no level{near}", filter.trim()))
 }
 
 /// A number in a file; the parser leaves its digits as they are, without the radix.

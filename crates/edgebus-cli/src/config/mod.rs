@@ -106,7 +106,10 @@ impl Config {
         }
         match problems.is_empty() {
             true => Ok(config),
-            false => Err(problems),
+            false => {
+                problems.warn(config.warnings);
+                Err(problems)
+            }
         }
     }
 

@@ -50,6 +50,7 @@ impl fmt::Display for Problem {
 pub(crate) struct Problems {
     told: Vec<Problem>,
     more: usize,
+    warnings: Vec<String>,
 }
 
 impl Problems {
@@ -61,6 +62,16 @@ impl Problems {
         } else {
             self.more += 1;
         }
+    }
+
+    /// Adds what is odd, which is told beside what is wrong: it may be the reason of it.
+    pub(crate) fn warn(&mut self, warnings: impl IntoIterator<Item = String>) {
+        self.warnings.extend(warnings);
+    }
+
+    /// What is odd.
+    pub(crate) fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// Whether nothing is wrong.

@@ -25,7 +25,7 @@ A server needs no configuration. To have one, write a TOML file and name it: `ed
     [limits]
     connections_per_address = 100
 
-- `edgebus serve --config FILE --check-config` says everything that is wrong with it, with file and line, and exits
+- `edgebus serve --config FILE --check-config` says what is wrong with it, with file and line (of the TLS files one thing at a time), and exits
   with 2; or says `ok` and exits with 0. It reads the files that the configuration names, touches no data and listens
   nowhere.
 - `edgebus config show --config FILE` prints what is in effect, as TOML, and where each value comes from.

@@ -122,7 +122,8 @@ async fn open(
     if !spooling::is_connected(&client) {
         let url = global.server.clone().unwrap_or_default();
         let dir = folder.dir.display();
-        say!("edgebus: no server at {url}; requests are kept in {dir} until it is there");
+        let why = spooling::why_away(&client, &url);
+        say!("edgebus: {why}; requests are kept in {dir} until it takes them");
     }
     Ok(Outlet::Spool(client))
 }

@@ -98,11 +98,11 @@ async fn tell(
         Accepted::Spooled(_) => {
             let url = global.server.clone().unwrap_or_default();
             let why = match spooling::is_connected(client) {
-                true => format!("for the server at {url}"),
-                false => format!("for a server, as there is none at {url}"),
+                true => format!(" for the server at {url}"),
+                false => format!(": {}", spooling::why_away(client, &url)),
             };
             let waiting = spooling::wait_text(client.waiting());
-            say!("edgebus: {waiting} in {} {why}", folder.dir.display());
+            say!("edgebus: {waiting} in {}{why}", folder.dir.display());
         }
         _ => {}
     }

@@ -115,6 +115,53 @@ fn everything_that_is_wrong_is_told_at_once_and_nothing_is_touched() {
 }
 
 #[test]
+fn words_that_mean_nothing_are_refused_and_not_taken_for_another() {
+    let place = Place::new();
+    let file = place.file("e.toml", "data = \"data\"\nlog = \"warning\"\n");
+    let mut command = edgebus(&["serve", "--json", "--check-config", "--config", &file]);
+    command.envs([("EDGEBUS_INSECURE", "maybe"), ("EDGEBUS_LISTNE", "x")]);
+    let run = Run::of(command.output().expect("the binary runs")).expect(2);
+    let (warnings, errors): (Vec<&str>, Vec<&str>) =
+        run.stderr.lines().partition(|line| !line.starts_with('{'));
+    assert_eq!(warnings.len(), 1, "{run:?}");
+    assert!(
+        warnings[0].contains("did you mean EDGEBUS_LISTEN?"),
+        "{run:?}"
+    );
+    assert_eq!(errors.len(), 2, "{run:?}");
+    assert!(
+        errors[0].contains("is no level (did you mean warn?)"),
+        "{run:?}"
+    );
+    assert!(errors[1].contains("EDGEBUS_INSECURE"), "{run:?}");
+    assert!(errors[1].contains("write true or false"), "{run:?}");
+}
+
+#[test]
+fn what_is_wrong_with_a_file_is_told_with_the_key_that_names_it() {
+    let place = Place::new();
+    let certs = place.path("certs");
+    run(&["cert", "dev", text(&certs)]).expect(0);
+    let file = place.file(
+        "e.toml",
+        "listen = \"tls://127.0.0.1:0\"\n[tls]\ncertificate = \"certs/server.pem\"\nkey = \"certs/server.key\"\n\
+         client_ca = \"certs/ca.pem\"\nclient_crl = \"certs/crl.pem\"\n",
+    );
+    for (name, key, line) in [
+        ("crl.pem", "client_crl", 6),
+        ("ca.pem", "client_ca", 5),
+        ("server.key", "key", 4),
+        ("server.pem", "certificate", 3),
+    ] {
+        std::fs::write(certs.join(name), "nothing").expect("written");
+        let run = run(&["serve", "--json", "--check-config", "--config", &file]).expect(2);
+        let said = messages(&place, &run);
+        let begin = format!("e.toml:{line}: tls.{key}: certs/{name}: ");
+        assert!(said[0].starts_with(&begin), "{said:?}");
+    }
+}
+
+#[test]
 fn a_check_of_a_good_file_says_so_and_starts_nothing() {
     let place = Place::new();
     let running = Server::start(&place);

@@ -161,6 +161,46 @@ fn one_whose_certificate_is_not_taken_is_told_why_and_so_is_the_log() {
 }
 
 #[test]
+fn who_is_refused_is_told_why_although_the_request_is_spooled() {
+    let (shop, server) = shop_with_strangers();
+    let spool = shop.path("spool");
+    let args = ["send", "orders.created", "x", "--spool", text(&spool)];
+    for (sent, reason) in [
+        (shop.run(&server, "till-2", &args), "revoked"),
+        (
+            Run::of(shop.stranger(&server, &args).output().expect("it runs")),
+            "wants a certificate",
+        ),
+    ] {
+        let said = sent.expect(0).stderr;
+        assert!(said.contains("does not let this client in"), "{said}");
+        assert!(said.contains(reason), "{said}");
+        assert!(!said.contains("there is no server"), "{said}");
+    }
+    server.stop();
+}
+
+#[test]
+fn whether_the_server_answers_anybody_may_ask_and_nothing_is_counted() {
+    let (shop, server) = shop_with_strangers();
+    let health = shop.run(&server, "till-1", &["health"]).expect(0);
+    assert_eq!(health.stdout, "answers\n");
+    let typed = ["health", "--ca", &shop.cert("ca.pem")];
+    let said = shop.local(&server, &typed).expect(0).stderr;
+    assert!(said.contains("--ca does nothing at unix://"), "{said}");
+    assert!(
+        health
+            .stderr
+            .contains("whether the store is full only an admin may know"),
+        "{health:?}"
+    );
+    let stats = shop.run(&server, "client", &["stats", "--json"]).expect(0);
+    assert_eq!(stats.json()[0]["forbidden"], 0);
+    let log = server.stop();
+    assert_eq!(with(&log, "forbidden"), [""; 0], "{log:?}");
+}
+
+#[test]
 fn a_client_takes_only_the_server_that_it_asked_for() {
     let (shop, server) = shop_with_strangers();
     let hello = ["health", "--json"];

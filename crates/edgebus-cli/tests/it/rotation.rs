@@ -82,6 +82,8 @@ fn no_request_fails_while_certificates_of_server_and_clients_are_replaced() {
             server.reload();
             server.log.wait_for("reloaded the certificates", round + 1);
             let after = serial(&shop, &server);
+            let in_use = format!("name 127.0.0.1, serial {after}, ends on 2");
+            server.log.wait_for(&in_use, 1);
             assert_ne!(before, after);
             before = after;
             let file = format!("till-2-{round}");
@@ -162,5 +164,7 @@ fn a_certificate_that_is_revoked_is_cut_and_others_are_not() {
     .expect(0);
     other.line("hello");
     assert_eq!(shop.run(&server, "till-1", &SEND).status, 3);
+    let claims = r#"was revoked; the certificate claims, unverified: name "till-1", serial "#;
+    server.log.wait_for(claims, 1);
     server.stop();
 }

@@ -292,9 +292,12 @@ fn lose_connection_before_anything_is_sent() {
     let mut command = server.command(&["send", "t", "--file", "-", "--json"]);
     let mut send = Background::start(command.stdin(Stdio::piped()));
     let mut stdin = send.child.stdin.take().expect("is piped");
-    // It is connected: its name is known.
+    // It is connected: its name is known, and what it is told then is on its way before a later
+    // client is told anything.
     let clients = || server.run(&["client", "ls", "--json"]).expect(0).json();
-    while clients().len() < 2 {}
+    let known = |client: &serde_json::Value| client["name"] != "";
+    while clients().iter().filter(|client| known(client)).count() < 2 {}
+    clients();
     server.kill();
     send.hear("the server went away");
     stdin.write_all(b"1\n2\n").expect("it reads");

@@ -73,7 +73,7 @@ fn files_of_tls_that_do_not_fit_are_told_before_anything_is_opened() {
         let said = run(&[&["serve", "--config", &file], check].concat())
             .expect(2)
             .stderr;
-        assert!(said.contains("e.toml:4: tls.certificate: "), "{said}");
+        assert!(said.contains("e.toml:5: tls.key: "), "{said}");
         assert!(
             said.contains("others/server.key") && said.contains("does not belong"),
             "{said}"

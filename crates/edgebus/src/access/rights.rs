@@ -44,7 +44,7 @@ struct Document {
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Allow {
-    identity: Texts<IdentityPattern>,
+    identity: Texts<Identities>,
     verbs: Texts<Verbs>,
     topics: Texts<TopicPattern>,
 }
@@ -53,7 +53,7 @@ struct Allow {
 #[serde(deny_unknown_fields)]
 struct InScope {
     name: Spanned<String>,
-    identity: Texts<IdentityPattern>,
+    identity: Texts<Identities>,
 }
 
 impl RightsFile {
@@ -72,12 +72,14 @@ impl RightsFile {
     /// # Errors
     /// As [`RightsFile::load`].
     pub fn parse(text: &str, file: &str) -> Result<Rights, Refusal> {
-        let document: Document = toml::from_str(text)
-            .map_err(|error| bad(file, text, error.span().map(|s| s.start), error.message()))?;
+        let document: Document = toml::from_str(text).map_err(|error| {
+            let what = plainly(error.message());
+            bad(file, text, error.span().map(|span| span.start), &what)
+        })?;
         let mut rights = Rights::default();
         for allow in document.allow {
             rights.allow(Rule {
-                identities: allow.identity.0,
+                identities: allow.identity.patterns(),
                 verbs: allow
                     .verbs
                     .0
@@ -90,11 +92,54 @@ impl RightsFile {
         for scope in document.scope {
             let at = scope.name.span().start;
             rights
-                .set_scope(scope.name.get_ref(), scope.identity.0)
+                .set_scope(scope.name.get_ref(), scope.identity.patterns())
                 .map_err(|refusal| bad(file, text, Some(at), &refusal.message))?;
         }
         Ok(rights)
     }
+}
+
+/// Every word that may stand in a file.
+const KEYS: [&str; 6] = ["allow", "scope", "identity", "verbs", "topics", "name"];
+/// From 0, nothing in common, to 1, the same.
+const NEAR: f64 = 0.6;
+
+/// The nearest of some words.
+fn nearest(words: &[&'static str], to: &str) -> Option<&'static str> {
+    // Longer ones are near to none, and would take their time.
+    let to = (to.len() <= 64).then(|| to.to_lowercase())?;
+    let rate = |word: &str| strsim::normalized_damerau_levenshtein(word, &to);
+    let rated = words.iter().map(|word| (rate(word), *word));
+    let best = rated.max_by(|one, other| one.0.total_cmp(&other.0))?;
+    (best.0 >= NEAR).then_some(best.1)
+}
+
+/// What the parser says, in words for whoever wrote the file.
+fn plainly(what: &str) -> String {
+    let quoted = |after: &str| {
+        let rest = what.strip_prefix(after)?;
+        rest.split_once('`')
+    };
+    if let Some((key, rest)) = quoted("unknown field `") {
+        let near = nearest(&KEYS, key).filter(|near| rest.contains(&format!("`{near}`")));
+        let near = near.map_or_else(String::new, |near| format!(": did you mean {near}?"));
+        let known: Vec<&str> = rest.split('`').skip(1).step_by(2).collect();
+        let known = known.join(", ");
+        return format!("no key is called {key} here{near} (there are {known})");
+    }
+    if let Some((key, _)) = quoted("missing field `") {
+        return format!("{key} is missing here");
+    }
+    if let Some((found, expected)) = what
+        .strip_prefix("invalid type: ")
+        .and_then(|rest| rest.split_once(", expected "))
+    {
+        return match expected {
+            "a sequence" => format!("{found} cannot stand here: write the name in [[ ]]"),
+            _ => format!("{found} cannot stand here: write {expected}"),
+        };
+    }
+    what.to_owned()
 }
 
 fn bad(file: &str, text: &str, at: Option<usize>, what: &str) -> Refusal {
@@ -119,12 +164,48 @@ impl FromStr for Verbs {
             "all" => Ok(Self(Verb::ALL.to_vec())),
             text => match text.parse() {
                 Ok(verb) => Ok(Self(vec![verb])),
-                Err(Refusal { message, .. }) => Err(Refusal::new(
-                    Code::BadConfig,
-                    format!("{message}, or \"all\""),
-                )),
+                Err(Refusal { message, .. }) => {
+                    let near = nearest(&Verb::ALL.map(Verb::as_str), text);
+                    let near =
+                        near.map_or_else(String::new, |near| format!(" (did you mean {near:?}?)"));
+                    let message = format!("{message}, or \"all\"{near}");
+                    Err(Refusal::new(Code::BadConfig, message))
+                }
             },
         }
+    }
+}
+
+/// Selects some identities that there can be.
+struct Identities(IdentityPattern);
+
+impl FromStr for Identities {
+    type Err = Refusal;
+
+    fn from_str(text: &str) -> Result<Self, Refusal> {
+        let pattern = text.parse()?;
+        let never = |why: &str| {
+            let message = format!("{text:?} selects nobody: {why}");
+            Err(Refusal::new(Code::BadConfig, message))
+        };
+        // Only a URI has those in it.
+        if !text.contains(':') && text.contains(['?', '[', ']', '{', '}', '\\']) {
+            return never("'*' is all there is to stand for others, for any run of characters");
+        }
+        if let Some(user) = text.strip_prefix("unix:")
+            && !user
+                .bytes()
+                .all(|byte| byte.is_ascii_digit() || byte == b'*')
+        {
+            return never("write the number of the user (`id -u NAME`) after unix:");
+        }
+        Ok(Self(pattern))
+    }
+}
+
+impl Texts<Identities> {
+    fn patterns(self) -> Vec<IdentityPattern> {
+        self.0.into_iter().map(|one| one.0).collect()
     }
 }
 
@@ -232,7 +313,11 @@ mod tests {
     fn what_is_wrong_is_told_with_file_and_line() {
         let all = "[[allow]]\nidentity = \"a\"\nverbs = \"all\"\ntopics = \">\"\n";
         let cases = [
-            (format!("{all}[[alow]]\n"), 5, "alow"),
+            (format!("{all}[[alow]]\n"), 5, "alow here: did you mean allow?"),
+            (all.replace("verbs", "verb"), 3, "did you mean verbs?"),
+            (all.replace("\"all\"", "\"sned\""), 3, "did you mean \"send\"?"),
+            (all.replace("\"a\"", "\"till-?\""), 2, "selects nobody"),
+            (all.replace("\"a\"", "\"unix:root\""), 2, "id -u"),
             (format!("{all}topic = \"a\"\n"), 5, "topic"),
             (format!("{all}[[allow]]\nidentity = \"b\"\n"), 5, "verbs"),
             (all.replace("\"all\"", "\"sned\""), 3, "sned"),

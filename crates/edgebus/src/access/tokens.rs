@@ -62,6 +62,11 @@ impl Tokens {
     /// # Errors
     /// As [`Tokens::load`].
     pub fn parse(text: &str, file: &str) -> Result<Self, Refusal> {
+        if !text.is_empty() && !text.ends_with('\n') {
+            // A part of a token would be let in.
+            let what = "the last line does not end: is it written whole?";
+            return Err(Refusal::new(Code::BadConfig, format!("{file}: {what}")));
+        }
         let mut tokens = Self::default();
         for (number, line) in (1..).zip(text.lines()) {
             let line = line.trim();
@@ -165,7 +170,7 @@ mod tests {
             format!("\ntill-7 {long}"),
         ];
         for text in cases {
-            let refusal = Tokens::parse(&text, "tokens").expect_err(&text);
+            let refusal = Tokens::parse(&format!("{text}\n"), "tokens").expect_err(&text);
             assert_eq!(refusal.code, Code::BadConfig);
             assert!(
                 refusal.message.starts_with("tokens:2: "),
@@ -177,9 +182,18 @@ mod tests {
         }
     }
 
+    /// A file that was cut inside a token let in whoever had that part of it.
+    #[test]
+    fn file_that_ends_within_a_line_is_not_taken() {
+        let text = format!("till-7 {FIRST}\n");
+        for cut in 1..text.len() {
+            assert!(Tokens::parse(&text[..cut], "tokens").is_err(), "{cut}");
+        }
+    }
+
     #[test]
     fn debug_shows_names_only() {
-        let tokens = Tokens::parse(&format!("till-7 {FIRST}"), "tokens").expect("good");
+        let tokens = Tokens::parse(&format!("till-7 {FIRST}\n"), "tokens").expect("good");
         assert_eq!(format!("{tokens:?}"), r#"Tokens(["till-7"])"#);
         let digest = format!("{:?}", TokenDigest::of(FIRST.as_bytes()));
         assert_eq!(digest, "TokenDigest(..)");
@@ -189,7 +203,7 @@ mod tests {
     fn file_that_others_may_read_is_refused() {
         let folder = tempfile::tempdir().expect("folder");
         let path = folder.path().join("tokens");
-        fs::write(&path, format!("till-7 {FIRST}")).expect("written");
+        fs::write(&path, format!("till-7 {FIRST}\n")).expect("written");
         let set = |mode| fs::set_permissions(&path, fs::Permissions::from_mode(mode));
         set(0o640).expect("set");
         let refusal = Tokens::load(&path).expect_err("others may read it");

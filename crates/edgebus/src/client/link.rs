@@ -130,6 +130,12 @@ impl Shared {
                 reason.clone_from(why);
                 true
             }
+            ConnectionState::Connecting => {
+                *current = ConnectionState::Lost {
+                    reason: why.clone(),
+                };
+                true
+            }
             _ => false,
         });
     }

@@ -22,7 +22,7 @@ pub enum ConnectionState {
         /// Counts the connections of this client: 1 is the first.
         connection: u64,
     },
-    /// The server went away, and is looked for.
+    /// The server went away, or is there and does not let the client in; it is tried again.
     Lost {
         /// Why.
         reason: Refusal,

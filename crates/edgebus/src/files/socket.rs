@@ -34,6 +34,8 @@ pub(crate) fn listen(
     mode: u32,
     backlog: i32,
 ) -> io::Result<(UnixListener, SocketName)> {
+    // What is bound is another name, which is shorter: this one nobody could connect to.
+    SocketAddrUnix::new(path)?;
     look_for_another(path)?;
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;

@@ -202,7 +202,7 @@ impl Conversation<'_> {
                 Ok(true) => {}
                 Ok(false) => return Ok(()),
                 Err(TransportError::Protocol(refusal)) => return Err(refusal),
-                Err(TransportError::OtherProtocol(other)) => return Err(not_edgebus(other)),
+                Err(TransportError::OtherProtocol(other)) => return Err(guest.not_edgebus(other)),
                 Err(TransportError::Io(error)) => {
                     tracing::debug!(%error, "a client went away");
                     return Ok(());
@@ -383,11 +383,6 @@ fn bytes_of(items: &[(LeaseToken, Settlement)]) -> usize {
         _ => SETTLEMENT_BYTES,
     });
     bytes.sum()
-}
-
-fn not_edgebus(other: &str) -> Refusal {
-    let what = format!("{other} came, and this port speaks edgebus without TLS: connect by tcp://");
-    Refusal::new(Code::UnknownFrame, what)
 }
 
 fn gone() -> Refusal {

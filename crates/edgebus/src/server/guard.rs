@@ -28,9 +28,14 @@ pub(crate) struct Guard {
 pub(super) struct Reloaded {
     /// What it is, for people.
     pub(super) what: &'static str,
+    /// What is in use now, as far as it tells.
+    pub(super) now: Option<String>,
     /// The refusal names the file; what was read before stays.
     pub(super) result: Result<(), Refusal>,
 }
+
+/// What may have been read, what came of it, and what is in use now.
+type Look = (&'static str, Option<Result<(), Refusal>>, Option<String>);
 
 impl Guard {
     /// Reads all files for the first time. Blocks for as long as they take.
@@ -86,15 +91,21 @@ impl Guard {
         tls.map_or_else(Vec::new, |tls| tls.current().warnings(now))
     }
 
+    /// The server's certificate in words.
+    fn certificate(&self) -> Option<String> {
+        let tls = self.tls.as_ref();
+        tls.map(|tls| tls.current().summary().to_owned())
+    }
+
     /// Reads what has changed. Blocks for as long as the files take.
     pub(super) fn look(&self) -> Vec<Reloaded> {
         let tokens = self.tokens.as_ref().and_then(Watched::look);
         let rights = self.rights.as_ref().and_then(Watched::look);
         let tls = self.tls.as_ref().and_then(Watched::look);
         Reloaded::all([
-            ("certificates", tls),
-            ("tokens", tokens),
-            ("rights", rights),
+            ("certificates", tls, self.certificate()),
+            ("tokens", tokens, None),
+            ("rights", rights, None),
         ])
     }
 
@@ -104,18 +115,18 @@ impl Guard {
         let rights = self.rights.as_ref().map(Watched::reload);
         let tls = self.tls.as_ref().map(Watched::reload);
         Reloaded::all([
-            ("certificates", tls),
-            ("tokens", tokens),
-            ("rights", rights),
+            ("certificates", tls, self.certificate()),
+            ("tokens", tokens, None),
+            ("rights", rights, None),
         ])
     }
 }
 
 impl Reloaded {
     /// Those of a list that were read.
-    fn all(read: [(&'static str, Option<Result<(), Refusal>>); 3]) -> Vec<Self> {
+    fn all(read: [Look; 3]) -> Vec<Self> {
         let read = read.into_iter();
-        read.filter_map(|(what, result)| result.map(|result| Self { what, result }))
+        read.filter_map(|(what, result, now)| result.map(|result| Self { what, now, result }))
             .collect()
     }
 }

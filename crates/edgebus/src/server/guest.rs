@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use edgebus_core::{Refusal, Scope};
+use edgebus_core::{Code, Refusal, Scope};
 
 use super::guard::Admission;
 use super::places::Origin;
@@ -52,6 +52,8 @@ pub(super) struct Guest {
     pub(super) scope: Scope,
     /// The certificate it came in by.
     pub(super) admission: Option<Admission>,
+    /// Came over TLS, with or without a certificate.
+    encrypted: bool,
 }
 
 impl Guest {
@@ -62,7 +64,14 @@ impl Guest {
             identity,
             scope: Scope::default(),
             admission: None,
+            encrypted: false,
         }
+    }
+
+    /// The same guest, who came over TLS.
+    pub(super) fn encrypted(self) -> Self {
+        let encrypted = true;
+        Self { encrypted, ..self }
     }
 
     /// The same guest, who came in by a certificate.
@@ -71,11 +80,57 @@ impl Guest {
         Self { admission, ..self }
     }
 
+    /// Why somebody who speaks another protocol is turned away.
+    pub(super) fn not_edgebus(&self, other: &str) -> Refusal {
+        let (came, door) = match self.peer {
+            Peer::Unix { .. } => ("", "this socket speaks edgebus: connect by unix://"),
+            _ if self.encrypted => (
+                " inside of TLS",
+                "this port speaks edgebus over TLS: connect by tls://",
+            ),
+            _ => (
+                "",
+                "this port speaks edgebus without TLS: connect by tcp://",
+            ),
+        };
+        Refusal::new(
+            Code::UnknownFrame,
+            format!("{other} came{came}, and {door}"),
+        )
+    }
+
     /// Waits until what let it in is not taken any more: why. Cancel-safe.
     pub(super) async fn revoked(&mut self) -> Refusal {
         match &mut self.admission {
             Some(admission) => admission.revoked().await,
             None => std::future::pending().await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn somebody_who_speaks_something_else_hears_what_this_door_speaks() {
+        let address = Peer::Remote(([127, 0, 0, 1], 1).into());
+        let guest = |peer| Guest::new(peer, Identity::anonymous());
+        for (guest, expected) in [
+            (
+                guest(address),
+                "HTTP came, and this port speaks edgebus without TLS: connect by tcp://",
+            ),
+            (
+                guest(address).encrypted(),
+                "HTTP came inside of TLS, and this port speaks edgebus over TLS: connect by tls://",
+            ),
+            (
+                guest(Peer::Unix { uid: 1 }),
+                "HTTP came, and this socket speaks edgebus: connect by unix://",
+            ),
+        ] {
+            assert_eq!(guest.not_edgebus("HTTP").message, expected);
         }
     }
 }

@@ -31,11 +31,14 @@ pub(super) async fn enter(
     let trust = shared.guard.tls().ok_or(None)?;
     let stream = below_tls(stream).map_err(|_| None)?;
     let accepting = trust.tls.acceptor().accept(stream).into_fallible();
-    let stream = match timeout_at(until.into(), accepting).await {
+    let accepting = tls::remembering(timeout_at(until.into(), accepting));
+    let (accepted, refused_with) = accepting.await;
+    let stream = match accepted {
         Ok(Ok(stream)) => stream,
         Ok(Err((error, socket))) => {
             let_read(socket).await;
-            return Err(Some(tls::seen_by_server(&error)));
+            let refusal = tls::seen_by_server(&error);
+            return Err(Some(with(refusal, refused_with)));
         }
         Err(_) => {
             let seconds = shared.config.limits.handshake_timeout.as_secs_f32();
@@ -49,7 +52,7 @@ pub(super) async fn enter(
     let (mut reader, writer) = over_tls(stream.into(), frame_bytes_max);
     match ServerTls::identity(&chain) {
         Ok(identity) => {
-            let guest = Guest::new(peer, identity);
+            let guest = Guest::new(peer, identity).encrypted();
             let guest = match chain.is_empty() {
                 true => guest,
                 false => guest.admitted(Admission::new(chain, trust)),
@@ -58,9 +61,17 @@ pub(super) async fn enter(
         }
         Err(refusal) => {
             say_goodbye(&mut reader, writer, refusal.clone()).await;
-            Err(Some(refusal))
+            Err(Some(with(refusal, chain.first().map(tls::claimed))))
         }
     }
+}
+
+/// Says also which certificate it was, for the log: who is locked out is found by that.
+fn with(mut refusal: Refusal, certificate: Option<String>) -> Refusal {
+    if let Some(certificate) = certificate {
+        refusal.message = format!("{}; {certificate}", refusal.message);
+    }
+    refusal
 }
 
 /// Lets a client read why it is refused: a socket that is closed with unread bytes in it resets the

@@ -34,7 +34,7 @@ pub(super) async fn answer(
     // It may wait for long, so it begins with what is so now.
     asker.judge_by(rights.as_mut());
     // What commands ask beside what they were told to do would fill the log.
-    let aside = matches!(admin, Admin::Consumers);
+    let aside = matches!(admin, Admin::Consumers | Admin::ConsumerInfo { .. });
     let managed = match permit(&shared, &asker, admin).await {
         Ok(Permit::Answer(managed)) => Ok(managed),
         Ok(Permit::Ask(Admin::Clients)) => Ok(Managed::Clients(shared.clients.all())),

@@ -5,7 +5,7 @@
 
 use edgebus_core::access::Verb;
 use edgebus_core::admin::{Admin, DeadLetterFilter, Managed, RequestState};
-use edgebus_core::consumer::ConsumerConfig;
+use edgebus_core::consumer::{ConsumerConfig, Hold};
 use edgebus_core::{Code, ConsumerName, Refusal, RequestId};
 
 use super::Shared;
@@ -96,6 +96,8 @@ pub(super) async fn may_set_up(
     // One that is there is told about by the bus, if it is another than is wanted.
     match set_up(bus, name).await? {
         Some(there) => asker.may_work_for(name, Some(&there)),
+        // Whoever holds the log for ever fills the disk for everyone.
+        None if config.hold == Hold::Forever => asker.may(Verb::Admin, &config.patterns),
         None => Ok(()),
     }
 }

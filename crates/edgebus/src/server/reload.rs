@@ -29,9 +29,7 @@ pub(super) async fn keep_looking(shared: Arc<Shared>) {
         // What was just read may end soon as well.
         if !reloaded.is_empty() || Instant::now() >= warn_at {
             warn_at = Instant::now() + WARN_EVERY;
-            for warning in shared.guard.warnings() {
-                tracing::warn!("{warning}");
-            }
+            warn(&shared);
         }
     }
 }
@@ -50,16 +48,25 @@ impl ServerHandle {
             return vec![Refusal::new(Code::ShuttingDown, stopping)];
         };
         log(&reloaded);
+        warn(&self.shared);
         let results = reloaded.into_iter().map(|reloaded| reloaded.result);
         results.filter_map(Result::err).collect()
     }
 }
 
+/// Tells what is of no use, or will soon be of none.
+fn warn(shared: &Shared) {
+    for warning in shared.guard.warnings() {
+        tracing::warn!("{warning}");
+    }
+}
+
 fn log(reloaded: &[Reloaded]) {
-    for Reloaded { what, result } in reloaded {
-        match result {
-            Ok(()) => tracing::info!("reloaded the {what}"),
-            Err(refusal) => {
+    for Reloaded { what, now, result } in reloaded {
+        match (result, now) {
+            (Ok(()), Some(now)) => tracing::info!("reloaded the {what}: now in use is {now}"),
+            (Ok(()), None) => tracing::info!("reloaded the {what}"),
+            (Err(refusal), _) => {
                 let why = &refusal.message;
                 tracing::warn!("the {what} were not reloaded, the old ones stay: {why}");
             }

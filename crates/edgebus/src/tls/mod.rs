@@ -2,7 +2,7 @@
 //!
 //! In reading order: [`config`] which files; [`pem`] reads them; [`certificate`] what stands in one:
 //! a name, an end; [`server`] and [`client`] the two ends of a connection, as those files say;
-//! [`words`] why an end was refused.
+//! [`words`] why an end was refused, and [`claims`] with which certificate.
 //!
 //! Used by the server and the client; knows neither, and no frames.
 //!
@@ -11,12 +11,14 @@
 //! certificate's URI or DNS names, never from its subject. No key is ever shown.
 
 mod certificate;
+mod claims;
 mod client;
 mod config;
 mod pem;
 mod server;
 mod words;
 
+pub(crate) use claims::{claimed, remembering};
 pub(crate) use client::ClientTls;
 pub use config::{ClientAuth, TlsClientConfig, TlsServerConfig, TlsVersion};
 pub use server::ServerTls;

@@ -16,6 +16,7 @@ use tokio_rustls::rustls::{Error, ServerConfig};
 use x509_parser::certificate::X509Certificate;
 
 use super::certificate::{self, Ending};
+use super::claims::{self, Remembering};
 use super::config::{ClientAuth, TlsServerConfig, TlsVersion};
 use super::{pem, words};
 use crate::access::Identity;
@@ -25,6 +26,7 @@ pub struct ServerTls {
     config: Arc<ServerConfig>,
     clients: Option<Clients>,
     endings: Vec<Ending>,
+    summary: String,
 }
 
 /// Which clients are trusted.
@@ -63,9 +65,13 @@ impl ServerTls {
             .with_protocol_versions(versions)
             .map_err(|error| pem::bad(&config.certificate, error))?;
         let building = match &clients {
-            Some(clients) => building.with_client_cert_verifier(clients.verifier.clone()),
+            Some(clients) => {
+                building.with_client_cert_verifier(Arc::new(Remembering(clients.verifier.clone())))
+            }
             None => building.with_no_client_auth(),
         };
+        let summary = certified.cert.first().map(claims::summary);
+        let summary = summary.unwrap_or_default();
         let resolver = Arc::new(SingleCertAndKey::from(certified));
         let mut tls = building.with_cert_resolver(resolver);
         // A session that is resumed is not looked up in the revocation lists again.
@@ -75,6 +81,7 @@ impl ServerTls {
             config: Arc::new(tls),
             clients,
             endings,
+            summary,
         })
     }
 
@@ -82,6 +89,11 @@ impl ServerTls {
     pub fn warnings(&self, now: SystemTime) -> Vec<String> {
         let warning = |ending: &Ending| ending.warning(now);
         self.endings.iter().filter_map(warning).collect()
+    }
+
+    /// The server's certificate in words: its names, serial number and end.
+    pub(crate) fn summary(&self) -> &str {
+        &self.summary
     }
 
     /// What does the handshakes.

@@ -6,7 +6,7 @@
 use std::io;
 
 use edgebus_core::{Code, Refusal};
-use tokio_rustls::rustls::{AlertDescription, CertificateError, Error};
+use tokio_rustls::rustls::{AlertDescription, CertificateError, Error, PeerIncompatible};
 
 use super::certificate::date;
 
@@ -34,11 +34,15 @@ pub(crate) fn seen_by_client(error: &io::Error) -> Option<Refusal> {
             None if *alert == AlertDescription::ProtocolVersion => {
                 broken("the server does not speak TLS 1.3")
             }
-            None => broken(&format!("the server ended the TLS handshake: {alert:?}")),
+            None => broken(&format!(
+                "the server ended the TLS handshake: {}",
+                plain(alert)
+            )),
         },
         Error::InvalidMessage(_) => broken("the server does not speak TLS: is it one for tcp://?"),
         Error::PeerIncompatible(why) => broken(&format!(
-            "client and server share no way to speak TLS 1.3: {why:?}"
+            "client and server share no way to speak TLS 1.3: {}",
+            plain(why)
         )),
         other => broken(&format!("TLS failed: {other}")),
     })
@@ -64,15 +68,46 @@ pub(crate) fn seen_by_server(error: &io::Error) -> Refusal {
             "its certificate cannot be looked up in the revocation list of its CA: {error:?}"
         )),
         Error::AlertReceived(alert) => match of_alert(*alert) {
+            // What both rustls and OpenSSL say of a name.
+            Some(_) if *alert == AlertDescription::BadCertificate => untrusted(
+                "it refused this server's certificate, most likely because it is not for the name that the client connects to"
+                    .to_owned(),
+            ),
             Some(why) => untrusted(format!("it refused this server's certificate, which {why}")),
-            None => broken(format!("it ended the TLS handshake: {alert:?}")),
+            None => broken(format!("it ended the TLS handshake: {}", plain(alert))),
         },
-        Error::InvalidMessage(_) => broken("it does not speak TLS".to_owned()),
+        Error::InvalidMessage(_) => broken(
+            "what came is not TLS, and this port speaks edgebus over TLS: connect by tls://"
+                .to_owned(),
+        ),
+        Error::PeerIncompatible(
+            PeerIncompatible::SupportedVersionsExtensionRequired
+            | PeerIncompatible::Tls12NotOfferedOrEnabled,
+        ) => broken(
+            "it speaks no newer TLS than 1.2, which this server takes only with tls.min_version = \"1.2\""
+                .to_owned(),
+        ),
+        Error::PeerIncompatible(PeerIncompatible::Tls12NotOffered) => {
+            broken("it speaks only versions of TLS before 1.2, which are not safe".to_owned())
+        }
         Error::PeerIncompatible(why) => broken(format!(
-            "it shares no way to speak TLS with this server: {why:?}"
+            "it shares no way to speak TLS with this server: {}",
+            plain(why)
         )),
         other => broken(format!("the TLS handshake failed: {other}")),
     }
+}
+
+/// What the name of a variant says, in words: `NoCipherSuitesInCommon`.
+fn plain(variant: &impl std::fmt::Debug) -> String {
+    let mut words = String::new();
+    for char in format!("{variant:?}").chars() {
+        if char.is_uppercase() && !words.is_empty() {
+            words.push(' ');
+        }
+        words.extend(char.to_lowercase());
+    }
+    words
 }
 
 fn tls(error: &io::Error) -> Option<&Error> {
@@ -219,9 +254,19 @@ mod tests {
                 "it refused this server's certificate, which is of another CA",
             ),
             (
+                Error::AlertReceived(AlertDescription::BadCertificate),
+                Code::Unauthenticated,
+                "it refused this server's certificate, most likely because it is not for the name",
+            ),
+            (
+                Error::PeerIncompatible(PeerIncompatible::SupportedVersionsExtensionRequired),
+                Code::Disconnected,
+                "it speaks no newer TLS than 1.2, which this server takes only with tls.min_version",
+            ),
+            (
                 Error::AlertReceived(AlertDescription::InternalError),
                 Code::Disconnected,
-                "it ended the TLS handshake",
+                "it ended the TLS handshake: internal error",
             ),
         ] {
             let refusal = seen_by_server(&failed(error));

@@ -19,6 +19,9 @@ use super::Dispatch;
 use crate::clock::Now;
 use crate::store::{NewLetter, RequestStore, StageError};
 
+/// How much of the reason of a dead letter is logged, in characters; all of it is with the letter.
+const REASON_CHARS: usize = 256;
+
 /// Something that waits for its turn.
 #[derive(Debug)]
 enum Item {
@@ -208,7 +211,9 @@ impl Dispatch {
                     attempts,
                 } => {
                     self.figures.expired += u64::from(code == DeadLetterCode::Expired);
-                    tracing::warn!(consumer = %name, %seq, %code, %reason, "a message became a dead letter");
+                    // Written with escapes, and not all of it: a worker may say what it likes.
+                    let said: String = reason.chars().take(REASON_CHARS).collect();
+                    tracing::warn!(consumer = %name, %seq, %code, reason = ?said, "a message became a dead letter");
                     let letter = Letter {
                         seq,
                         number,

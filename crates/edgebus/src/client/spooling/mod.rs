@@ -137,10 +137,11 @@ impl SpoolingBuilder {
             None => Some(dialer.connect().await),
             Some(time) => tokio::time::timeout(time, dialer.connect()).await.ok(),
         };
-        let connected = match connected {
-            Some(Ok(connected)) => Some(connected),
+        let (connected, refused) = match connected {
+            Some(Ok(connected)) => (Some(connected), None),
             Some(Err(error)) if error.is_final() => return Err(error),
-            Some(Err(_)) | None => None,
+            Some(Err(ConnectError::Refused(refusal))) => (None, Some(refusal)),
+            Some(Err(_)) | None => (None, None),
         };
         let (dir, config) = (self.dir, self.config);
         let until = Instant::now() + self.folder_within;
@@ -148,6 +149,9 @@ impl SpoolingBuilder {
         let torn = spool.torn_tail().cloned().map(Arc::new);
         let queue = SpoolQueue::new(spool.waiting(), spool.dead());
         let shared = Shared::spooling(&dialer.config, queue);
+        if let Some(refusal) = refused {
+            shared.not_let_in(&refusal);
+        }
         let opens = move || Spool::open(&dir, config);
         tokio::spawn(driver::run(spool, opens, shared.clone()));
         Ok(SpoolingClient {
