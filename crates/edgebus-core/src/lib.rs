@@ -16,6 +16,7 @@
 //! - [`stream`]: what a client asks to be sent as it comes
 //! - [`wire`]: frames on a byte stream
 //! - [`session`]: who may say what when on a connection, for both ends
+//! - [`plant`]: bugs on purpose, for the simulator; nothing in a normal build
 //!
 //! Architecture invariant: this crate depends on no runtime, no file and no socket. It decides;
 //! others act.
@@ -43,6 +44,8 @@ pub mod stream;
 pub mod wire;
 
 pub mod session;
+
+pub mod plant;
 
 pub use code::{Code, Refusal};
 pub use entry::Entry;

@@ -52,6 +52,8 @@ pub use delivery::{
     ConsumeConfig, Delivered, Handled, Handler, Incoming, Messages, Notification, Notifications,
     RequestError, Response, Subscription,
 };
+#[cfg(edgebus_plant)]
+pub use edgebus_core::plant;
 pub use edgebus_core::query::{LogPage, LogQuery, Stats};
 pub use edgebus_core::{
     Code, ConsumerName, Entry, Kind, Lsn, Message, Receipt, Record, RecordLimits, Refusal,
