@@ -4,7 +4,7 @@
 //! sent.
 //!
 //! In reading order:
-//! - [`files`], [`clock`]: the outside world behind two small traits
+//! - [`files`], [`clock`]: the outside world behind two small traits; [`mod@host`]: chance, and what may block
 //! - [`store`]: what is on disk: journal, tables, and the way from one to the other
 //! - [`spool`]: a client's requests on its own disk, until a server has them
 //! - [`bus`]: the engine that writes, and the lanes that lead to it
@@ -18,6 +18,9 @@
 pub mod files;
 
 pub mod clock;
+
+#[doc(hidden)]
+pub mod host;
 
 pub mod store;
 
@@ -45,8 +48,9 @@ pub mod blocking;
 pub use access::Identity;
 pub use bus::{BusState, MessageBus};
 pub use client::{
-    Accepted, Client, ClientBuilder, ClientConfig, ConnectError, ConnectionState, ConnectionStates,
-    PendingAccepted, PendingReceipt, Spooled, SpoolingBuilder, SpoolingClient,
+    Accepted, Client, ClientBuilder, ClientConfig, ConnectError, Connecting, ConnectionState,
+    ConnectionStates, Connector, PendingAccepted, PendingReceipt, Spooled, SpoolingBuilder,
+    SpoolingClient,
 };
 pub use delivery::{
     ConsumeConfig, Delivered, Handled, Handler, Incoming, Messages, Notification, Notifications,

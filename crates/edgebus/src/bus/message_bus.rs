@@ -13,6 +13,7 @@ use super::dispatch::commands::Change;
 use super::lane::{Lane, LaneConfig, Outcome, Sender, engine_gone};
 use super::queue::{Command, Queue};
 use super::state::BusState;
+use super::steps::Steps;
 use super::threads;
 use crate::clock::Clock;
 use crate::error::SendError;
@@ -65,18 +66,31 @@ impl MessageBus {
     /// When the operating system gives no thread.
     pub fn start(store: RequestStore) -> Result<Self, StoreError> {
         let queue = Arc::new(Queue::default());
+        let (bus, steps) = Self::assemble(store, queue.clone());
+        let engine = threads::start(steps, queue).map_err(|source| StoreError::Io {
+            action: "start a thread for",
+            path: "the bus".into(),
+            source,
+        })?;
+        *bus.inner.engine.lock() = Some(engine);
+        Ok(bus)
+    }
+
+    /// A bus on an open store that works only as far as somebody steps it: a simulator, from one
+    /// task.
+    #[doc(hidden)]
+    pub fn start_stepped(store: RequestStore) -> (Self, Steps) {
+        Self::assemble(store, Arc::new(Queue::for_a_task()))
+    }
+
+    fn assemble(store: RequestStore, queue: Arc<Queue>) -> (Self, Steps) {
         let reader = store.reader();
         let keys = store.fingerprinter();
         let record_limits = store.record_limits();
         let store_id = store.store_id();
         let clock = store.clock();
         let (sender, state) = watch::channel(BusState::Running);
-        let engine =
-            threads::start(store, queue.clone(), sender).map_err(|source| StoreError::Io {
-                action: "start a thread for",
-                path: "the bus".into(),
-                source,
-            })?;
+        let steps = Steps::new(store, queue.clone(), sender);
         let itself = Sender {
             identity: String::new(),
             scope: Scope::default(),
@@ -91,12 +105,13 @@ impl MessageBus {
             store_id,
             clock,
             state,
-            engine: Mutex::new(Some(engine)),
+            engine: Mutex::default(),
         };
-        Ok(Self {
+        let bus = Self {
             inner: Arc::new(inner),
             lane,
-        })
+        };
+        (bus, steps)
     }
 
     /// Stores a request. On disk when this returns.

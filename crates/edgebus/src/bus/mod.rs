@@ -7,7 +7,7 @@
 //!          ▲─────────────────────────────────────────────────────────────────────────┘
 //! ```
 //! In reading order: [`lane`] a sender's bounded way in, [`pool`] what lanes share; [`queue`] all lanes together, [`turns`] whose
-//! turn it is; [`engine`] the writer as a step function; [`threads`] the threads that call the steps; [`message_bus`] the
+//! turn it is; [`engine`] the writer as a step function; [`mod@steps`] all that is stepped, [`threads`] the threads that call the steps; [`message_bus`] the
 //! handle that users hold.
 //!
 //! Invariants: only the engine's thread writes; an outcome is told only after its group's sync;
@@ -24,6 +24,7 @@ mod operating;
 mod pool;
 mod queue;
 mod state;
+mod steps;
 #[cfg(test)]
 mod tests;
 mod threads;
@@ -40,4 +41,5 @@ pub use message_bus::MessageBus;
 pub(crate) use pool::{Pool, Share};
 pub use queue::Queue;
 pub use state::BusState;
+pub use steps::{Sealing, Steps};
 pub(crate) use worker::WorkerHandle;

@@ -16,6 +16,7 @@ use super::lane::engine_gone;
 use super::message_bus::MessageBus;
 use super::queue::Command;
 use crate::delivery::admin::admin_calls;
+use crate::host;
 use crate::store::{DeadLetter, StoreError, StoreReader};
 
 admin_calls!(MessageBus, [async] [.await]);
@@ -161,7 +162,7 @@ impl MessageBus {
         look: impl FnOnce(&StoreReader) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, Refusal> {
         let reader = self.reader();
-        let looked = tokio::task::spawn_blocking(move || look(&reader)).await;
+        let looked = host::blocking(move || look(&reader)).await;
         match looked {
             Ok(found) => found.map_err(|error| Refusal::from(&error)),
             Err(_) => Err(Refusal::new(Code::Corrupt, "looking it up failed")),

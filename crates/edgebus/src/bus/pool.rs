@@ -231,6 +231,7 @@ impl Drawing {
         }
         let own = self.own.clone().acquire_many_owned(bytes as u32);
         tokio::select! {
+            biased;
             permit = own => permit.ok().map(of_own),
             share = pool => share,
         }

@@ -9,7 +9,7 @@ use edgebus_core::admin::Delivery;
 use edgebus_core::consumer::{LeaseToken, Left, Settlement};
 use edgebus_core::{Code, ConsumerName, Refusal, Seq};
 use parking_lot::{Condvar, Mutex};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use super::dispatch::Totals;
 use super::dispatch::commands::{Begin, Change, OpenWorker, Opening, Question};
@@ -34,14 +34,36 @@ const SETTLED_COST: usize = 64;
 #[derive(Debug, Default)]
 pub struct Queue {
     state: Mutex<State>,
-    /// Wakes the engine's thread.
-    wake: Condvar,
+    wake: Wake,
     /// Nothing new is taken. Beside the lock, as every submission asks.
     stopping: AtomicBool,
     /// Records handed over and not decided.
     records: AtomicU64,
     /// What the engine lets everyone see.
     pub(super) board: Board,
+}
+
+/// Wakes whoever steps the engine.
+#[derive(Debug)]
+enum Wake {
+    Thread(Condvar),
+    /// A task of an async runtime: a simulator's.
+    Task(Notify),
+}
+
+impl Default for Wake {
+    fn default() -> Self {
+        Self::Thread(Condvar::new())
+    }
+}
+
+impl Wake {
+    fn notify_one(&self) {
+        match self {
+            Self::Thread(wake) => drop(wake.notify_one()),
+            Self::Task(wake) => wake.notify_one(),
+        }
+    }
 }
 
 /// What the engine shares without being asked.
@@ -68,6 +90,11 @@ struct State {
 }
 
 impl State {
+    /// Whether there is something for the engine to do; lanes count if `appends` are taken.
+    fn calls(&self, appends: bool) -> bool {
+        (appends && !self.ready.is_empty()) || self.is_commanded() || self.poked
+    }
+
     fn is_commanded(&self) -> bool {
         !(self.commands.is_empty() && self.said.is_empty() && self.fed.is_empty())
     }
@@ -236,6 +263,14 @@ impl Command {
 }
 
 impl Queue {
+    /// A queue whose engine is stepped by a task, which waits by [`Queue::woken`].
+    pub(super) fn for_a_task() -> Self {
+        Self {
+            wake: Wake::Task(Notify::new()),
+            ..Self::default()
+        }
+    }
+
     /// Tells the engine that a lane has something. `false` when nothing is taken any more.
     pub(super) fn schedule(&self, lane: Arc<LaneInner>) -> bool {
         let mut state = self.state.lock();
@@ -386,17 +421,35 @@ impl Queue {
     /// Sleeps until something is queued or poked, or for at most a while. With `appends` false,
     /// lanes that wait are no reason to wake up.
     pub(super) fn wait(&self, appends: bool, for_at_most: Option<Duration>) {
-        let mut state = self.state.lock();
-        let nothing = |state: &mut State| {
-            let lanes = appends && !state.ready.is_empty();
-            !(lanes || state.is_commanded() || state.poked)
+        let Wake::Thread(wake) = &self.wake else {
+            return;
         };
+        let mut state = self.state.lock();
+        let nothing = |state: &mut State| !state.calls(appends);
         match for_at_most {
-            None => self.wake.wait_while(&mut state, nothing),
+            None => wake.wait_while(&mut state, nothing),
             Some(time) => {
-                self.wake.wait_while_for(&mut state, nothing, time);
+                wake.wait_while_for(&mut state, nothing, time);
             }
         }
         state.poked = false;
+    }
+
+    /// As [`Queue::wait`], for a task. Cancel-safe.
+    pub(super) async fn woken(&self, appends: bool, for_at_most: Option<Duration>) {
+        let Wake::Task(wake) = &self.wake else {
+            return;
+        };
+        let called = async {
+            while !self.state.lock().calls(appends) {
+                wake.notified().await;
+            }
+        };
+        match for_at_most {
+            None => called.await,
+            // That the time is over is a reason like any other.
+            Some(time) => drop(tokio::time::timeout(time, called).await),
+        }
+        self.state.lock().poked = false;
     }
 }

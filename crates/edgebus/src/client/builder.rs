@@ -1,11 +1,12 @@
 //! Sets up a client, piece by piece.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use edgebus_core::Refusal;
 
-use super::{Client, ClientConfig, ConnectError};
+use super::{Client, ClientConfig, ConnectError, Connector};
 use crate::transport::ServerUrl;
 
 /// Sets up a client.
@@ -104,6 +105,12 @@ impl ClientBuilder {
     /// As [`ClientConfig::server_name`].
     pub fn server_name(mut self, name: impl Into<String>) -> Self {
         self.config = self.config.server_name(name);
+        self
+    }
+
+    /// As [`ClientConfig::connector`].
+    pub fn connector(mut self, connector: Arc<dyn Connector>) -> Self {
+        self.config = self.config.connector(connector);
         self
     }
 

@@ -1,11 +1,26 @@
 //! How a client is set up, and why it may not come to be.
 
+use std::fmt::Debug;
+use std::io;
 use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use edgebus_core::{Code, Refusal};
 
 use crate::tls::TlsClientConfig;
+use crate::transport::{ByteStream, ServerUrl};
+
+/// A way of its own to servers: through a tunnel, or a simulated network.
+pub trait Connector: Debug + Send + Sync + 'static {
+    /// Connects to a server. Dropped when it takes too long.
+    fn connect<'a>(&'a self, server: &'a ServerUrl) -> Connecting<'a>;
+}
+
+/// What comes of [`Connector::connect`].
+pub type Connecting<'a> =
+    Pin<Box<dyn Future<Output = io::Result<Box<dyn ByteStream>>> + Send + 'a>>;
 
 /// How a client is set up.
 #[derive(Clone, Debug)]
@@ -31,6 +46,8 @@ pub struct ClientConfig {
     pub heartbeat: Duration,
     /// Whom it trusts where the URL is `tls://`, and how it proves who it is.
     pub tls: Option<TlsClientConfig>,
+    /// How `tcp://` servers are reached, if not over TCP.
+    pub connector: Option<Arc<dyn Connector>>,
     /// The file with its token, which nobody else may read. It is read for each connection.
     pub token_file: Option<PathBuf>,
 }
@@ -47,6 +64,7 @@ impl Default for ClientConfig {
             give_up_after: Some(Duration::from_secs(30)),
             heartbeat: Duration::from_secs(5),
             tls: None,
+            connector: None,
             token_file: None,
         }
     }
@@ -121,6 +139,13 @@ impl ClientConfig {
     #[must_use]
     pub fn server_name(mut self, name: impl Into<String>) -> Self {
         self.tls.get_or_insert_default().server_name = Some(name.into());
+        self
+    }
+
+    /// Sets how `tcp://` servers are reached, if not over TCP.
+    #[must_use]
+    pub fn connector(mut self, connector: Arc<dyn Connector>) -> Self {
+        self.connector = Some(connector);
         self
     }
 

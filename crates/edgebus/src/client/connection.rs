@@ -112,6 +112,7 @@ impl Attached {
         };
         let mut reading = pin!(read_all(self.reader, shared, self.connection, watch));
         tokio::select! {
+            biased;
             refusal = &mut reading => refusal,
             written = &mut writing.0 => match written {
                 Ok(Err(error)) => {

@@ -1,6 +1,5 @@
 //! The way to a server, and back to one that went away.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use super::connection::{Attached, Connected};
 use super::link::Shared;
 use super::reach;
 use super::token::token;
+use crate::host;
 use crate::transport::ServerUrl;
 
 /// How often what waits for a server is looked at while there is none.
@@ -162,6 +162,8 @@ async fn find(shared: &Shared, dialer: &Dialer, backoff: &mut Backoff) -> Option
         }
     };
     tokio::select! {
+        biased;
+        () = shared.closing.notified() => None,
         found = search => match found {
             Ok(connected) => Some(connected),
             Err(ConnectError::Refused(refusal)) => {
@@ -171,7 +173,6 @@ async fn find(shared: &Shared, dialer: &Dialer, backoff: &mut Backoff) -> Option
             Err(_) => None,
         },
         () = give_up => None,
-        () = shared.closing.notified() => None,
     }
 }
 
@@ -208,8 +209,7 @@ impl Backoff {
     async fn wait(&mut self, at_least: Option<Duration>) {
         let wait = self.next;
         self.next = (wait * 2).min(Self::LONGEST);
-        // A hasher of std is seeded by chance.
-        let chance = RandomState::new().build_hasher().finish() % 256;
+        let chance = host::random_bits() % 256;
         let wait = wait * (256 + chance as u32) / 512;
         tokio::time::sleep(wait.max(at_least.unwrap_or_default())).await;
     }

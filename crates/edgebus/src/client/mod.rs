@@ -44,7 +44,7 @@ use crate::error::SendError;
 use crate::ids::new_message;
 use crate::transport::{Reader, ServerUrl, Writer};
 pub use builder::ClientBuilder;
-pub use config::{ClientConfig, ConnectError};
+pub use config::{ClientConfig, ConnectError, Connecting, Connector};
 use connection::Connected;
 use dial::{Dialer, keep_connected};
 use link::{Link, Shared};

@@ -8,9 +8,11 @@ use edgebus_core::{Code, Refusal};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::config::{ClientConfig, ConnectError};
+use crate::host;
 use crate::tls::{self, ClientTls};
 use crate::transport::{
-    Reader, ServerUrl, Writer, below_tls, over_tcp, over_tls, over_unix, without_brackets,
+    Reader, ServerUrl, Writer, below_tls, over_stream, over_tcp, over_tls, over_unix,
+    without_brackets,
 };
 
 /// How soon a Unix socket is tried again that has no room at the moment.
@@ -29,10 +31,16 @@ pub(super) async fn reach(
     let lost = |error: io::Error| unreachable(server, error.to_string());
     let frame_bytes_max = config.frame_bytes_max;
     match server {
-        ServerUrl::Tcp { .. } => {
-            let stream = TcpStream::connect(server.authority()).await;
-            over_tcp(stream.map_err(lost)?, frame_bytes_max).map_err(lost)
-        }
+        ServerUrl::Tcp { .. } => match &config.connector {
+            Some(connector) => {
+                let stream = connector.connect(server).await;
+                Ok(over_stream(stream.map_err(lost)?, frame_bytes_max))
+            }
+            None => {
+                let stream = TcpStream::connect(server.authority()).await;
+                over_tcp(stream.map_err(lost)?, frame_bytes_max).map_err(lost)
+            }
+        },
         ServerUrl::Tls { host, .. } => {
             let (connector, name) = load(host, config).await?.connector();
             let stream = TcpStream::connect(server.authority()).await;
@@ -72,7 +80,7 @@ pub(super) fn failed(server: &ServerUrl, refusal: Refusal) -> ConnectError {
 async fn load(host: &str, config: &ClientConfig) -> Result<ClientTls, ConnectError> {
     let host = without_brackets(host).to_owned();
     let config = config.tls.clone().unwrap_or_default();
-    let loading = tokio::task::spawn_blocking(move || ClientTls::load(&config, &host));
+    let loading = host::blocking(move || ClientTls::load(&config, &host));
     let loaded = loading.await.unwrap_or_else(|_| {
         let stopping = "the runtime is shutting down";
         Err(Refusal::new(Code::ShuttingDown, stopping))

@@ -8,6 +8,7 @@ use edgebus_core::{Code, Refusal};
 use super::config::ClientConfig;
 use crate::access::{TOKEN_BYTES_MAX, TOKEN_BYTES_MIN, text_file};
 use crate::files::Privacy;
+use crate::host;
 
 /// The client's token, if it has one. It is read for each connection, so that one that was replaced
 /// is used from then on.
@@ -18,7 +19,7 @@ pub(super) async fn token(config: &ClientConfig) -> Result<Option<AccessToken>, 
     let Some(file) = config.token_file.clone() else {
         return Ok(None);
     };
-    let reading = tokio::task::spawn_blocking(move || read(&file));
+    let reading = host::blocking(move || read(&file));
     let read = reading.await.unwrap_or_else(|_| {
         let stopping = "the runtime is shutting down";
         Err(Refusal::new(Code::ShuttingDown, stopping))

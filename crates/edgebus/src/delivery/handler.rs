@@ -154,6 +154,7 @@ impl Runner {
         loop {
             let room = self.working.len() < concurrency;
             tokio::select! {
+                biased;
                 // Nobody sends: the other end goes.
                 _ = &mut stopped, if taking => {
                     self.messages.stop();

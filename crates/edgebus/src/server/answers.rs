@@ -19,6 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::outgoing::{Outgoing, Room};
 use crate::bus::MessageBus;
+use crate::host;
 
 /// Bytes of replies that may wait to be written.
 const READY_BYTES: usize = 1024 * 1024;
@@ -179,7 +180,7 @@ pub(super) fn size_of(reply: &Reply) -> usize {
 /// The reply to a request that was answered a moment ago; it may be trimmed since.
 async fn reread(bus: &MessageBus, seq: Seq) -> Result<Answer, Refusal> {
     let reader = bus.reader();
-    match tokio::task::spawn_blocking(move || reader.reply(seq)).await {
+    match host::blocking(move || reader.reply(seq)).await {
         Ok(Ok(reply)) => Ok(reply.map_or(Answer::Expired, Answer::Reply)),
         Ok(Err(error)) => Err(Refusal::from(&error)),
         Err(_) => {

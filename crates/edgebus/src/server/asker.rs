@@ -127,6 +127,7 @@ impl Standing {
         let Self { rights, token, .. } = self;
         let tokens = token.as_mut().map(|token| &mut token.tokens);
         tokio::select! {
+            biased;
             () = change(rights.as_mut()) => {}
             () = change(tokens) => {}
         }

@@ -163,12 +163,13 @@ impl Conversation<'_> {
     ) -> Result<(), Refusal> {
         let mut stopping = self.shared.stopping.subscribe();
         let handshake = self.shared.handshake_until(self.seat.since());
-        let handshake = tokio::time::sleep_until(handshake.into());
+        let handshake = tokio::time::sleep_until(handshake);
         tokio::pin!(handshake);
         let mut frames = Vec::new();
         loop {
             let came = tokio::select! {
-                came = reader.read(&mut frames) => Came::Frames(came),
+                // A client that never stops talking holds up nothing else.
+                biased;
                 () = &mut handshake, if self.session.client().is_none() => {
                     return Err(timeout(self.shared));
                 }
@@ -180,6 +181,7 @@ impl Conversation<'_> {
                 Some((stream, why)) = ended_streams.recv() => Came::EndOfStream(stream, why),
                 // The client takes nothing, or is gone: its leases must not wait for it.
                 () = self.replies.closed() => Came::NothingTaken,
+                came = reader.read(&mut frames) => Came::Frames(came),
             };
             let came = match came {
                 Came::Frames(came) => came,
@@ -361,6 +363,7 @@ impl Conversation<'_> {
     async fn reply(&self, reply: Reply) {
         // Once nothing is written any more the connection ends, after what has come was acted on.
         tokio::select! {
+            biased;
             room = self.shared.outgoing.room(reply.bytes()) => {
                 let _ = self.replies.send(Queued { reply, room }).await;
             }

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use super::config::{ServeError, ServerConfig};
 use crate::access::{Rights, RightsFile, Tokens, Watched};
+use crate::host;
 use crate::tls::ServerTls;
 
 /// What decides who may come in. The default lets everybody in and has them do everything.
@@ -52,7 +53,7 @@ impl Guard {
 
     /// As [`Guard::open`], without blocking; the configuration comes back.
     pub(super) async fn read(config: ServerConfig) -> Result<(Self, ServerConfig), ServeError> {
-        let reading = tokio::task::spawn_blocking(move || Ok((Self::open(&config)?, config)));
+        let reading = host::blocking(move || Ok((Self::open(&config)?, config)));
         reading.await.unwrap_or_else(|_| {
             let stopping = "the runtime is shutting down";
             Err(ServeError::Files(Refusal::new(

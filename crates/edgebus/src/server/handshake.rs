@@ -3,12 +3,10 @@
 //! Invariants: it takes no longer than the time for a handshake, of which the first frame gets what
 //! is left. Whoever is refused is told why, in TLS or in a frame.
 
-use std::time::Instant;
-
 use edgebus_core::{Code, Refusal};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::{timeout, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::guard::Admission;
 use super::guest::{Guest, Peer};
@@ -31,7 +29,7 @@ pub(super) async fn enter(
     let trust = shared.guard.tls().ok_or(None)?;
     let stream = below_tls(stream).map_err(|_| None)?;
     let accepting = trust.tls.acceptor().accept(stream).into_fallible();
-    let accepting = tls::remembering(timeout_at(until.into(), accepting));
+    let accepting = tls::remembering(timeout_at(until, accepting));
     let (accepted, refused_with) = accepting.await;
     let stream = match accepted {
         Ok(Ok(stream)) => stream,

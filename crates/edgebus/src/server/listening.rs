@@ -4,20 +4,22 @@
 //! come in holds up no other.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use edgebus_core::Refusal;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::config::{ServeError, ServerConfig};
 use super::guest::{Guest, Peer};
 use super::{Shared, handshake, places, say_goodbye, serve};
 use crate::access::Identity;
 use crate::files::socket::{self, SocketName};
-use crate::transport::{Reader, ServerUrl, Writer, over_tcp, over_unix};
+use crate::transport::{ByteStream, Reader, ServerUrl, Writer, over_stream, over_tcp, over_unix};
 
 /// Clients of a Unix socket that may wait to be accepted.
 const BACKLOG: i32 = 1024;
@@ -54,6 +56,8 @@ enum Socket {
     Tcp(TcpStream),
     Tls(TcpStream),
     Unix(UnixStream),
+    /// What the process itself connected.
+    Stream(Box<dyn ByteStream>),
 }
 
 /// A connection, and who is at its other end.
@@ -217,6 +221,14 @@ pub(super) async fn welcome(shared: Arc<Shared>, arrived: Arrived) {
 }
 
 impl Arrived {
+    /// Over a stream that the process itself has, from an address.
+    pub(super) fn over(stream: Box<dyn ByteStream>, from: SocketAddr) -> Self {
+        Self {
+            socket: Socket::Stream(stream),
+            peer: Peer::Remote(from),
+        }
+    }
+
     /// Makes a connection of it and finds out who it is, until some time.
     ///
     /// # Errors
@@ -236,6 +248,7 @@ impl Arrived {
                 };
                 (over_unix(stream, frame_bytes_max), identity)
             }
+            Socket::Stream(stream) => (over_stream(stream, frame_bytes_max), Identity::anonymous()),
         };
         Ok((reader, writer, Guest::new(self.peer, identity)))
     }

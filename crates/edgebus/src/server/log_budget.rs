@@ -4,9 +4,10 @@
 //! store lives on. Up to [`LINES_MAX`] a second are logged one by one; of the others it is told how
 //! many there were.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 /// Lines a second.
 const LINES_MAX: u64 = 20;

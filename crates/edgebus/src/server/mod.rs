@@ -41,8 +41,9 @@ mod streams;
 mod tests;
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use edgebus_core::Refusal;
 use edgebus_core::query::Stats;
@@ -50,17 +51,18 @@ use edgebus_core::session::ServerLimits;
 use edgebus_core::wire::{Frame, TAG_CONNECTION};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::access::Identity;
 use crate::bus::{MessageBus, Pool};
-use crate::transport::{Inbox, Reader, Receive, ServerUrl, Writer};
+use crate::transport::{ByteStream, Inbox, Reader, Receive, ServerUrl, Writer};
 use asker::Asker;
 use config::BESIDE_PAYLOAD_BYTES;
 pub use config::{Limits, ServeError, ServerConfig};
 use counters::Counters;
 use guard::Guard;
 use guest::{Guest, Peer};
-use listening::Listeners;
+use listening::{Arrived, Listeners};
 use log_budget::LogBudget;
 use outgoing::Outgoing;
 use places::{Origin, Places, Seat};
@@ -144,12 +146,13 @@ impl Server {
         let mut settle_log = tokio::time::interval(Duration::from_secs(1));
         loop {
             tokio::select! {
+                biased;
                 () = &mut stop => break,
+                _ = settle_log.tick() => self.shared.log.settle(),
+                Some(_) = connections.join_next() => {}
                 Some(arrived) = arrivals.recv() => {
                     connections.spawn(listening::welcome(self.shared.clone(), arrived));
                 }
-                _ = settle_log.tick() => self.shared.log.settle(),
-                Some(_) = connections.join_next() => {}
             }
         }
         acceptors.shutdown().await;
@@ -297,5 +300,13 @@ impl ServerHandle {
     /// The server's figures.
     pub fn stats(&self) -> Stats {
         self.shared.stats()
+    }
+
+    /// Serves a client over a stream of bytes that the caller has, to its end: one that was accepted
+    /// elsewhere, or comes through a tunnel. It counts as a connection from that address, whoever is at its
+    /// other end has not proven anything yet, and it ends with the server.
+    pub async fn serve_stream(&self, stream: impl ByteStream, from: SocketAddr) {
+        let arrived = Arrived::over(Box::new(stream), from);
+        listening::welcome(self.shared.clone(), arrived).await;
     }
 }

@@ -11,6 +11,7 @@ use edgebus_core::{Code, ConsumerName, Refusal, RequestId};
 use super::Shared;
 use super::asker::Asker;
 use crate::bus::MessageBus;
+use crate::host;
 use crate::store::{StoreError, StoreReader};
 
 /// What becomes of a question.
@@ -174,7 +175,7 @@ async fn look<T: Send + 'static>(
     look: impl FnOnce(&StoreReader) -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, Refusal> {
     let reader = bus.reader();
-    match tokio::task::spawn_blocking(move || look(&reader)).await {
+    match host::blocking(move || look(&reader)).await {
         Ok(found) => found.map_err(|error| Refusal::from(&error)),
         Err(_) => Err(Refusal::new(Code::Corrupt, "looking it up failed")),
     }

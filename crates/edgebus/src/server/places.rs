@@ -5,16 +5,15 @@
 //! dropped, however the connection ends. Somebody who says nothing keeps nobody out: with as many
 //! newcomers as there may be, the one that has waited longest goes, of those who send the most.
 
+use edgebus_core::{Code, Refusal};
+use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Instant;
-
-use edgebus_core::{Code, Refusal};
-use parking_lot::Mutex;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::config::Limits;
 use crate::access::{Identity, Proof};

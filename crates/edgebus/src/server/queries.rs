@@ -9,6 +9,7 @@ use edgebus_core::{Code, Refusal};
 
 use super::Shared;
 use super::asker::Asker;
+use crate::host;
 use crate::store::{StoreError, StoreReader};
 
 /// Room in a frame for what is not entries, and for the one entry that closes a page.
@@ -42,7 +43,7 @@ pub(super) async fn answer(shared: Arc<Shared>, mut asker: Asker, tag: u64, quer
         }
         query => {
             let page = move || page(&reader, &asker, query, frame_bytes_max);
-            tokio::task::spawn_blocking(page).await
+            host::blocking(page).await
         }
     };
     match found {

@@ -8,6 +8,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::guard::Reloaded;
 use super::{ServerHandle, Shared};
+use crate::host;
 
 /// The shortest time between two looks.
 const LOOK_MIN: Duration = Duration::from_millis(10);
@@ -23,7 +24,7 @@ pub(super) async fn keep_looking(shared: Arc<Shared>) {
     loop {
         looks.tick().await;
         let guarded = shared.clone();
-        let looking = tokio::task::spawn_blocking(move || guarded.guard.look());
+        let looking = host::blocking(move || guarded.guard.look());
         let reloaded = looking.await.unwrap_or_default();
         log(&reloaded);
         // What was just read may end soon as well.
@@ -42,7 +43,7 @@ impl ServerHandle {
     /// before it stays.
     pub async fn reload(&self) -> Vec<Refusal> {
         let shared = self.shared.clone();
-        let reloading = tokio::task::spawn_blocking(move || shared.guard.reload());
+        let reloading = host::blocking(move || shared.guard.reload());
         let Ok(reloaded) = reloading.await else {
             let stopping = "the runtime is shutting down";
             return vec![Refusal::new(Code::ShuttingDown, stopping)];

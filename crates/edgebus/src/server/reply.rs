@@ -46,6 +46,8 @@ const SIGN_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 const PRESSED: Duration = Duration::from_secs(5);
 /// Frames of streams that are written at a time.
 const PUSHES: usize = 8;
+/// Such frames after which it is looked whether there is something else to be said.
+const PUSHED_IN_A_ROW: usize = 4;
 
 /// The answer to a request, and its place among those that wait.
 pub(super) type PendingAnswer = (oneshot::Receiver<Answer>, OwnedSemaphorePermit);
@@ -149,17 +151,23 @@ pub(super) async fn write_all(
     signs.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut silent = true;
     let mut open = true;
+    let mut pushed = 0;
     while open || !undecided.0.is_empty() || !unanswered.is_empty() {
         let room = undecided.0.len() < DECIDING_MAX && unanswered.has_room();
         // What is to be written holds its memory until then.
         let (mut holds, mut held) = (Vec::new(), None);
+        let pushes_first = pushed < PUSHED_IN_A_ROW;
+        pushed += 1;
         let mut frames = tokio::select! {
-            decided = undecided.next() => decided.frames(&mut answers),
-            (frame, room) = unanswered.next() => {
-                held = room;
-                frame.into_iter().collect()
+            // Each of these ends by itself but for the messages, which wait their turn, and what is
+            // new, which waits for all others.
+            biased;
+            _ = signs.tick() => {
+                let waits = !undecided.0.is_empty() || !unanswered.is_empty();
+                let sign = std::mem::replace(&mut silent, true) && waits;
+                sign.then_some(Frame::Ping { token: 0 }).into_iter().collect()
             }
-            Some(push) = pushes.recv() => {
+            Some(push) = pushes.recv(), if pushes_first => {
                 let mut frames = vec![push.frame];
                 holds.push(push.holds);
                 while frames.len() < PUSHES && let Ok(push) = pushes.try_recv() {
@@ -168,10 +176,14 @@ pub(super) async fn write_all(
                 }
                 frames
             }
-            _ = signs.tick() => {
-                let waits = !undecided.0.is_empty() || !unanswered.is_empty();
-                let sign = std::mem::replace(&mut silent, true) && waits;
-                sign.then_some(Frame::Ping { token: 0 }).into_iter().collect()
+            decided = undecided.next() => {
+                pushed = 0;
+                decided.frames(&mut answers)
+            }
+            (frame, room) = unanswered.next() => {
+                pushed = 0;
+                held = room;
+                frame.into_iter().collect()
             }
             () = std::future::ready(()), if answers.is_ready() => Vec::new(),
             () = answers.take_in(&shared.outgoing), if !answers.is_ready() => Vec::new(),
@@ -190,6 +202,11 @@ pub(super) async fn write_all(
                     Vec::new()
                 }
             },
+            // Nothing else was there to be said.
+            () = std::future::ready(()), if !pushes_first => {
+                pushed = 0;
+                Vec::new()
+            }
         };
         let mut kept = Vec::new();
         if answers.is_ready() {
@@ -232,8 +249,8 @@ async fn write(
     tokio::pin!(writing);
     loop {
         tokio::select! {
+            biased;
             written = &mut writing => return written.is_ok(),
-            () = answers.take_in(&shared.outgoing) => {}
             // Others wait for the memory that it holds.
             _ = pressed.tick() => {
                 let before = std::mem::replace(&mut left, crawled.load(Ordering::Relaxed));
@@ -250,6 +267,7 @@ async fn write(
                     return false;
                 }
             }
+            () = answers.take_in(&shared.outgoing) => {}
         }
     }
 }
@@ -352,6 +370,7 @@ impl Unanswered {
             Err(_) => (None, None),
         };
         tokio::select! {
+            biased;
             Some(settled) = self.settling.next() => (settled, None),
             Some(found) = self.lookups.join_next() => told(found),
             Some(done) = self.operators.join_next() => told(done),

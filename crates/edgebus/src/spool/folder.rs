@@ -13,6 +13,7 @@ use std::sync::Arc;
 use edgebus_core::{Code, Refusal};
 
 use crate::files::{File, Files};
+use crate::host;
 use crate::store::StoreError;
 use crate::store::folder::{SPOOL, lock, read_version, sync_parents, write_version};
 
@@ -59,7 +60,7 @@ impl Folder {
 
     /// Marks it as a spool, once its journal is there.
     pub(super) fn mark(&mut self, files: &dyn Files) -> Result<(), StoreError> {
-        let id = format!("id {}\n", uuid::Uuid::new_v4());
+        let id = format!("id {}\n", host::random_uuid());
         write_version(files, &self.dir, &SPOOL, &id)?;
         self.is_new = false;
         Ok(())

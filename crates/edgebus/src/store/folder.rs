@@ -14,6 +14,7 @@ use std::sync::Arc;
 use super::StoreError;
 use super::tables::{FORMAT_VERSION, TablesFile};
 use crate::files::{File, Files, OpenMode};
+use crate::host;
 
 /// What a folder holds, as the first word of its VERSION says.
 #[derive(Clone, Copy, Debug)]
@@ -104,7 +105,7 @@ impl Folder {
             }
             sync_parents(&**files, dir)?;
             tables.create(dir)?;
-            let id = uuid::Uuid::new_v4();
+            let id = host::random_uuid();
             write_version(&**files, dir, &STORE, &format!("id {id}\n"))?;
             (FORMAT_VERSION, id.into_bytes())
         };

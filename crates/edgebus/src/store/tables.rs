@@ -13,6 +13,7 @@ use redb::{Database, ReadableTable, Table, TableDefinition};
 use super::StoreError;
 use super::backend::FileBackend;
 use crate::files::{Files, OpenMode};
+use crate::host;
 
 /// Last sequence number of a block → the block ([`super::block`]).
 pub(super) const REQUEST_LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("request_log");
@@ -233,7 +234,7 @@ fn fill_new(database: &Database) -> Result<(), redb::Error> {
         txn.open_table(ID_FILTERS)?;
         let first_ids: IdTable<'_> = TableDefinition::new("request_idempotency.1");
         txn.open_table(first_ids)?;
-        let (key_0, key_1) = uuid::Uuid::new_v4().as_u64_pair();
+        let (key_0, key_1) = host::random_uuid().as_u64_pair();
         let mut metadata = txn.open_table(METADATA)?;
         for (name, value) in [
             (meta::FORMAT_VERSION, u64::from(FORMAT_VERSION)),

@@ -17,6 +17,7 @@ use tokio::io::{self, AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::{tcp, unix};
 use tokio_rustls::TlsStream;
 
+use super::byte_stream::ByteStream;
 use super::metered::Metered;
 
 /// What bytes come from.
@@ -24,6 +25,7 @@ use super::metered::Metered;
 pub(super) enum ReadHalf {
     Tcp(tcp::OwnedReadHalf),
     Unix(unix::OwnedReadHalf),
+    Stream(io::ReadHalf<Box<dyn ByteStream>>),
     Tls {
         half: io::ReadHalf<TlsStream<Metered>>,
         /// Bytes that have come at the socket.
@@ -38,6 +40,7 @@ pub(super) enum ReadHalf {
 pub(super) enum WriteHalf {
     Tcp(tcp::OwnedWriteHalf),
     Unix(unix::OwnedWriteHalf),
+    Stream(io::WriteHalf<Box<dyn ByteStream>>),
     Tls(io::WriteHalf<TlsStream<Metered>>),
 }
 
@@ -46,7 +49,7 @@ impl ReadHalf {
     pub(super) fn came_below(&self) -> Option<u64> {
         match self {
             Self::Tls { came, .. } => Some(came.load(Ordering::Relaxed)),
-            Self::Tcp(_) | Self::Unix(_) => None,
+            Self::Tcp(_) | Self::Unix(_) | Self::Stream(_) => None,
         }
     }
 
@@ -55,7 +58,7 @@ impl ReadHalf {
     pub(super) fn is_within_record(&self) -> bool {
         match self {
             Self::Tls { in_record, .. } => in_record.load(Ordering::Relaxed),
-            Self::Tcp(_) | Self::Unix(_) => false,
+            Self::Tcp(_) | Self::Unix(_) | Self::Stream(_) => false,
         }
     }
 
@@ -85,6 +88,7 @@ impl AsyncRead for ReadHalf {
         match self.get_mut() {
             Self::Tcp(half) => Pin::new(half).poll_read(cx, buffer),
             Self::Unix(half) => Pin::new(half).poll_read(cx, buffer),
+            Self::Stream(half) => Pin::new(half).poll_read(cx, buffer),
             Self::Tls { half, .. } => {
                 let read = Pin::new(half).poll_read(cx, buffer);
                 read.map_err(|error| match error.kind() {
@@ -108,6 +112,7 @@ impl AsyncWrite for WriteHalf {
         match self.get_mut() {
             Self::Tcp(half) => Pin::new(half).poll_write(cx, bytes),
             Self::Unix(half) => Pin::new(half).poll_write(cx, bytes),
+            Self::Stream(half) => Pin::new(half).poll_write(cx, bytes),
             Self::Tls(half) => Pin::new(half).poll_write(cx, bytes),
         }
     }
@@ -116,6 +121,7 @@ impl AsyncWrite for WriteHalf {
         match self.get_mut() {
             Self::Tcp(half) => Pin::new(half).poll_flush(cx),
             Self::Unix(half) => Pin::new(half).poll_flush(cx),
+            Self::Stream(half) => Pin::new(half).poll_flush(cx),
             Self::Tls(half) => Pin::new(half).poll_flush(cx),
         }
     }
@@ -124,6 +130,7 @@ impl AsyncWrite for WriteHalf {
         match self.get_mut() {
             Self::Tcp(half) => Pin::new(half).poll_shutdown(cx),
             Self::Unix(half) => Pin::new(half).poll_shutdown(cx),
+            Self::Stream(half) => Pin::new(half).poll_shutdown(cx),
             Self::Tls(half) => Pin::new(half).poll_shutdown(cx),
         }
     }

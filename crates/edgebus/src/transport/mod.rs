@@ -4,11 +4,12 @@
 //! Used by the server and the client alike. A transport knows nothing of what frames mean, of
 //! stores or of buses.
 //!
-//! In reading order: [`url`] where a server is; [`halves`] bytes, whatever they go over;
+//! In reading order: [`url`] where a server is; [`byte_stream`] and [`halves`] bytes, whatever they go over;
 //! [`metered`] counts them below TLS; [`mod@stream`] frames over bytes, [`pace`] how fast they have
 //! to come and [`inbox`] what memory there is for them; [`keepalive`] how a connection to nobody is
 //! found out; [`memory`] frames without bytes; [`Reader`] and [`Writer`] either of them.
 
+mod byte_stream;
 mod halves;
 mod inbox;
 mod keepalive;
@@ -30,6 +31,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::mpsc;
 use tokio_rustls::TlsStream;
 
+pub use byte_stream::{ByteStream, over_stream};
 pub use inbox::Inbox;
 pub use memory::pair;
 pub(crate) use metered::Metered;

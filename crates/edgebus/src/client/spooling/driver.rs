@@ -13,6 +13,7 @@ use super::queue::Work;
 use crate::client::link::Shared;
 use crate::client::pending::lost;
 use crate::client::undecided::Sent;
+use crate::host;
 use crate::spool::{Spool, StoreError, Waiting};
 
 /// How long to leave a spool alone that failed.
@@ -45,7 +46,7 @@ pub(super) async fn run(spool: Spool, opens: impl Opens, shared: Arc<Shared>) {
             shared.wait_for_spool_work(work.again_at).await;
             continue;
         }
-        let working = tokio::task::spawn_blocking(move || {
+        let working = host::blocking(move || {
             let done = act(&mut spool, work);
             (spool, done)
         });
@@ -98,7 +99,7 @@ async fn mend(
             shared.wait_for_spool_work(Some(until)).await;
             shared.refuse_spooling(&reason);
         }
-        let opening = tokio::task::spawn_blocking({
+        let opening = host::blocking({
             let opens = opens.clone();
             move || opens()
         });

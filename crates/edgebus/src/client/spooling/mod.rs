@@ -15,7 +15,7 @@ mod shared;
 mod tests;
 
 use std::future::Future;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -31,9 +31,13 @@ use super::dial::Dialer;
 use super::link::Shared;
 use super::pending::{Room, SendWaiter, lost};
 use super::{Client, ConnectError, Window};
+use crate::clock::{Clock, SystemClock};
 use crate::error::SendError;
+use crate::files::{Files, RealFiles};
+use crate::host;
 use crate::ids::new_message;
 use crate::spool::{Spool, SpoolConfig, TornTail};
+use driver::Opens;
 pub(super) use queue::{Origin, SpoolQueue, Taken};
 
 /// How often a folder that another process has is looked at.
@@ -86,6 +90,8 @@ pub struct SpoolingBuilder {
     config: SpoolConfig,
     server_within: Option<Duration>,
     folder_within: Duration,
+    files: Arc<dyn Files>,
+    clock: Arc<dyn Clock>,
 }
 
 impl ClientBuilder {
@@ -98,6 +104,8 @@ impl ClientBuilder {
             config: SpoolConfig::default(),
             server_within: None,
             folder_within: Duration::ZERO,
+            files: Arc::new(RealFiles),
+            clock: Arc::new(SystemClock::default()),
         }
     }
 }
@@ -123,6 +131,19 @@ impl SpoolingBuilder {
         self
     }
 
+    /// Sets the spool's limits and sizes, one of them [`SpoolingBuilder::bytes_max`].
+    pub fn config(mut self, config: SpoolConfig) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Keeps the spool on other files than the machine's, by another clock.
+    pub fn on(mut self, files: Arc<dyn Files>, clock: Arc<dyn Clock>) -> Self {
+        self.files = files;
+        self.clock = clock;
+        self
+    }
+
     /// Looks for a server, once, and opens the spool. When no server is there the client begins
     /// without. A future that is dropped closes the spool again, perhaps a moment later.
     ///
@@ -144,15 +165,16 @@ impl SpoolingBuilder {
             Some(Err(_)) | None => (None, None),
         };
         let (dir, config) = (self.dir, self.config);
+        let (files, clock) = (self.files, self.clock);
+        let opens = move || Spool::open_with(&dir, config, files.clone(), clock.clone());
         let until = Instant::now() + self.folder_within;
-        let spool = open(&dir, config, until).await?;
+        let spool = open(opens.clone(), until).await?;
         let torn = spool.torn_tail().cloned().map(Arc::new);
         let queue = SpoolQueue::new(spool.waiting(), spool.dead());
         let shared = Shared::spooling(&dialer.config, queue);
         if let Some(refusal) = refused {
             shared.not_let_in(&refusal);
         }
-        let opens = move || Spool::open(&dir, config);
         tokio::spawn(driver::run(spool, opens, shared.clone()));
         Ok(SpoolingClient {
             window: Arc::new(Window::new(&dialer.config)),
@@ -163,11 +185,9 @@ impl SpoolingBuilder {
 }
 
 /// Opens a spool, waiting until then for another process that has it.
-async fn open(dir: &Path, config: SpoolConfig, until: Instant) -> Result<Spool, ConnectError> {
+async fn open(opens: impl Opens + Clone, until: Instant) -> Result<Spool, ConnectError> {
     loop {
-        let dir = dir.to_owned();
-        let opening = tokio::task::spawn_blocking(move || Spool::open(&dir, config));
-        let error = match opening.await {
+        let error = match host::blocking(opens.clone()).await {
             Ok(Ok(spool)) => return Ok(spool),
             Ok(Err(error)) => Refusal::from(&error),
             Err(_) => Refusal::new(Code::ShuttingDown, "the runtime is shutting down"),

@@ -35,6 +35,7 @@ pub(crate) use segments::Segments;
 
 use super::StoreError;
 use crate::files::{File, Files, OpenMode};
+use crate::host;
 use group::{FOOTER_BYTES, HEADER_BYTES, padded_bytes};
 use scan::End;
 use segment::SegmentHeader;
@@ -259,5 +260,5 @@ const SEGMENT_STEP_BYTES: u64 = 16 * 1024;
 
 /// 128 bits that nobody can guess, so that no payload ever looks like a group.
 fn random_salt() -> [u8; 16] {
-    *uuid::Uuid::new_v4().as_bytes()
+    *host::random_uuid().as_bytes()
 }
