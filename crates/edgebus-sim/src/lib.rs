@@ -6,6 +6,8 @@
 //! - [`clock`]: time that moves when told to
 //! - [`disk`]: files that lose what was not synced, tear what was being written, and fail on
 //!   request
+//! - [`history`]: what happened in a run, as those saw it who asked, worked and looked
+//! - [`checker`]: whether that keeps the contract
 //!
 //! Architecture invariant: nothing here reads the machine's clock, its randomness or its file
 //! system, and nothing iterates over a hash map. A run that cannot be repeated from its seed is
@@ -16,6 +18,10 @@ pub mod rng;
 pub mod clock;
 
 pub mod disk;
+
+pub mod history;
+
+pub mod checker;
 
 pub use clock::SimClock;
 pub use disk::{Counts, Fault, SimDisk, Times};
