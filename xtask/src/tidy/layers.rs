@@ -176,6 +176,22 @@ const RULES: &[Rule] = &[
         reason: "only what goes through the file trait is seen by crash and fault simulation",
         remedy: "use the trait in files/, and add the operation there when it lacks one",
     },
+    Rule {
+        area: "crates/edgebus/src",
+        except: &[
+            "crates/edgebus/src/host",
+            "crates/edgebus/src/blocking",
+            // Waits for threads that no simulation has.
+            "crates/edgebus/src/bus/message_bus",
+        ],
+        forbidden: &[
+            "tokio::task::spawn_blocking",
+            "uuid::Uuid::new_v4",
+            "std::hash::RandomState",
+        ],
+        reason: "a simulated run is repeated from its seed only when chance and threads are in its hands",
+        remedy: "use `host::blocking`, `host::random_uuid` or `host::random_bits`",
+    },
 ];
 
 /// Names that `lib.rs` of a crate offers at its root, with where they come from.

@@ -6,8 +6,8 @@
 //! comment or a string is not mistaken for code.
 //!
 //! Reading order: [`files`] (which), [`scan`] (tokens), [`regions`] (test or product), [`paths`]
-//! (what a file names), then the rules: [`layers`], [`source`], [`remnants`], [`test_code`],
-//! [`machine_paths`].
+//! (what a file names), then the rules: [`layers`], [`source`], [`remnants`], [`selects`],
+//! [`test_code`], [`machine_paths`].
 
 mod files;
 mod layers;
@@ -16,6 +16,7 @@ mod paths;
 mod regions;
 mod remnants;
 mod scan;
+mod selects;
 mod source;
 mod source_file;
 mod test_code;
@@ -104,6 +105,7 @@ fn check_sources(sources: &[SourceFile]) -> Vec<Violation> {
         source::check(file, &mut violations);
         layers::check(file, &reexports, &mut violations);
         remnants::check(file, &mut violations);
+        selects::check(file, &mut violations);
         test_code::check(file, &mut violations);
     }
     violations
