@@ -8,8 +8,9 @@
 //!   request
 //! - [`history`]: what happened in a run, as those saw it who asked, worked and looked
 //! - [`checker`]: whether that keeps the contract
+//! - [`processes`]: the real binary on the real machine, killed, starved and let down by its disk
 //!
-//! Architecture invariant: nothing here reads the machine's clock, its randomness or its file
+//! Architecture invariant: but for [`processes`], which are real, nothing here reads the machine's clock, its randomness or its file
 //! system, and nothing iterates over a hash map. A run that cannot be repeated from its seed is
 //! worth nothing.
 
@@ -22,6 +23,8 @@ pub mod disk;
 pub mod history;
 
 pub mod checker;
+
+pub mod processes;
 
 pub use clock::SimClock;
 pub use disk::{Counts, Fault, SimDisk, Times};

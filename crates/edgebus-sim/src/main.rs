@@ -5,6 +5,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use edgebus_sim::processes::{crash, failure, ready};
 
 /// Shows what edgebus promises, from seeds that anyone can run again.
 #[derive(Debug, Parser)]
@@ -15,8 +16,16 @@ struct Args {
 }
 
 #[derive(Debug, clap::Subcommand)]
-enum Command {}
+enum Command {
+    /// Kill the real server under load, again and again
+    Crash(crash::Options),
+    /// Measure how soon a server serves again that was killed, with a large store
+    Ready(ready::Options),
+}
 
 fn main() -> ExitCode {
-    match Args::parse().command {}
+    match Args::parse().command {
+        Command::Crash(options) => failure::exit(crash::run(&options)),
+        Command::Ready(options) => failure::exit(ready::run(&options)),
+    }
 }
