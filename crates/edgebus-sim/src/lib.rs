@@ -9,6 +9,7 @@
 //! - [`history`]: what happened in a run, as those saw it who asked, worked and looked
 //! - [`checker`]: whether that keeps the contract
 //! - [`processes`]: the real binary on the real machine, killed, starved and let down by its disk
+//! - [`fuzz`]: bytes that nobody meant, for every decoder
 //!
 //! Architecture invariant: but for [`processes`], which are real, nothing here reads the machine's clock, its randomness or its file
 //! system, and nothing iterates over a hash map. A run that cannot be repeated from its seed is
@@ -25,6 +26,8 @@ pub mod history;
 pub mod checker;
 
 pub mod processes;
+
+pub mod fuzz;
 
 pub use clock::SimClock;
 pub use disk::{Counts, Fault, SimDisk, Times};

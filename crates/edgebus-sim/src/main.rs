@@ -5,6 +5,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use edgebus_sim::fuzz;
 use edgebus_sim::processes::{crash, failure, ready};
 
 /// Shows what edgebus promises, from seeds that anyone can run again.
@@ -21,11 +22,13 @@ enum Command {
     Crash(crash::Options),
     /// Measure how soon a server serves again that was killed, with a large store
     Ready(ready::Options),
+    Fuzz(fuzz::command::Options),
 }
 
 fn main() -> ExitCode {
     match Args::parse().command {
         Command::Crash(options) => failure::exit(crash::run(&options)),
         Command::Ready(options) => failure::exit(ready::run(&options)),
+        Command::Fuzz(options) => fuzz::command::fuzz(&options),
     }
 }

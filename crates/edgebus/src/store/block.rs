@@ -28,6 +28,8 @@ const HEADER_BYTES: usize = 112;
 const HEADER_BYTES_V1: usize = 104;
 const SUMMARY: std::ops::Range<usize> = 40..HEADER_BYTES_V1;
 const SUMMARY_BITS: u32 = 512;
+/// A byte of lz4 stands for at most so many: what says to be more is not allocated for.
+const LZ4_RATIO_MAX: usize = 255;
 
 /// Bytes of entries after which a block is closed. Blocks are read whole, so a larger one makes
 /// a single read slower; a smaller one compresses worse.
@@ -178,6 +180,9 @@ impl<'a> Block<'a> {
         };
         let body = &self.bytes[header_bytes..];
         let raw = if self.bytes[5] & FLAG_LZ4 != 0 {
+            if raw_bytes > body.len().saturating_mul(LZ4_RATIO_MAX) {
+                return Err(corrupt(key));
+            }
             lz4_flex::block::decompress(body, raw_bytes).map_err(|_| corrupt(key))?
         } else {
             body.to_vec()
@@ -288,6 +293,21 @@ mod tests {
         let mut bytes = Vec::new();
         let key = builder.finish(&mut bytes);
         (key, bytes)
+    }
+
+    /// With a right checksum, so that it is believed as far as it goes.
+    #[test]
+    fn length_that_no_lz4_stands_for_is_refused_and_not_allocated() {
+        let mut builder = BlockBuilder::default();
+        (1..40).for_each(|seq| builder.push(&entry(seq, "a.b", vec![7; 100])));
+        let mut bytes = Vec::new();
+        let key = builder.finish(&mut bytes);
+        assert_eq!(bytes[5], FLAG_LZ4);
+        bytes[12..16].copy_from_slice(&u32::MAX.to_le_bytes());
+        let crc = crc32c::crc32c(&bytes[4..]);
+        bytes[..4].copy_from_slice(&crc.to_le_bytes());
+        let block = Block::parse(key, &bytes).expect("its checksum is right");
+        assert_eq!(block.entries().expect_err("4 GiB").code, Code::Corrupt);
     }
 
     #[test]

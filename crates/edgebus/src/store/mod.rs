@@ -25,6 +25,8 @@ pub(crate) mod dead_letter;
 mod error;
 pub(crate) mod folder;
 mod front;
+#[doc(hidden)]
+pub mod fuzzing;
 mod gate;
 mod generations;
 mod ids;

@@ -34,6 +34,8 @@ pub struct ClientSession<S, Q, R = Q> {
     next_question: u64,
     questions: HashMap<u64, Q>,
     streams: Streams<Q>,
+    /// Why the server is not listened to any more.
+    ended: Option<Refusal>,
 }
 
 /// Tags of questions have this bit, so that they never meet those of sends.
@@ -55,6 +57,7 @@ impl<S, Q, R> ClientSession<S, Q, R> {
             next_question: QUESTION_TAGS,
             questions: HashMap::new(),
             streams: Streams::default(),
+            ended: None,
         };
         let hello = Frame::Hello(Hello {
             version_min: PROTOCOL_VERSION,
@@ -187,12 +190,24 @@ impl<S, Q, R> ClientSession<S, Q, R> {
     /// Takes a frame and tells what it decides.
     ///
     /// # Errors
-    /// The server ended the connection, or broke the protocol: close it.
+    /// The server ended the connection, or broke the protocol: close it. After that every frame
+    /// is refused for the same, and nothing is told any more.
     pub fn on_frame(
         &mut self,
         frame: Frame,
-        mut tell: impl FnMut(Event<S, Q, R>),
+        tell: impl FnMut(Event<S, Q, R>),
     ) -> Result<(), Refusal> {
+        if let Some(refusal) = &self.ended {
+            return Err(refusal.clone());
+        }
+        let outcome = self.take(frame, tell);
+        if let Err(refusal) = &outcome {
+            self.ended = Some(refusal.clone());
+        }
+        outcome
+    }
+
+    fn take(&mut self, frame: Frame, mut tell: impl FnMut(Event<S, Q, R>)) -> Result<(), Refusal> {
         match frame {
             Frame::Error {
                 tag: TAG_CONNECTION,

@@ -59,6 +59,8 @@ pub struct ServerSession {
     store_id: Bytes,
     client: Option<String>,
     streams: Streams,
+    /// Why the client is not listened to any more.
+    ended: Option<Refusal>,
 }
 
 impl ServerSession {
@@ -70,6 +72,7 @@ impl ServerSession {
             store_id: Bytes::new(),
             client: None,
             streams: Streams::default(),
+            ended: None,
         }
     }
 
@@ -99,8 +102,20 @@ impl ServerSession {
     /// Takes a frame.
     ///
     /// # Errors
-    /// A breach of the protocol: say so with [`crate::wire::TAG_CONNECTION`], then close.
+    /// A breach of the protocol: say so with [`crate::wire::TAG_CONNECTION`], then close. After one
+    /// every frame is refused for the same: what comes behind it was said to someone who listened.
     pub fn on_frame(&mut self, frame: Frame) -> Result<Step, Refusal> {
+        if let Some(refusal) = &self.ended {
+            return Err(refusal.clone());
+        }
+        let step = self.step(frame);
+        if let Err(refusal) = &step {
+            self.ended = Some(refusal.clone());
+        }
+        step
+    }
+
+    fn step(&mut self, frame: Frame) -> Result<Step, Refusal> {
         if self.client.is_none() {
             return match frame {
                 Frame::Hello(hello) => self.on_hello(hello),

@@ -139,7 +139,10 @@ pub(super) fn parse(bytes: &[u8], salt: &[u8; 16]) -> Option<GroupHeader> {
     let (padding, last) = bytes
         .get(end..group.disk_bytes())?
         .split_at(group.disk_bytes() - end - FOOTER_BYTES);
+    // Lsns that run over the end of all numbers were never written.
+    let ends = group.first_lsn.0.checked_add(u64::from(group.op_count));
     let whole = group.op_count > 0
+        && ends.is_some()
         && salted_crc(salt, body).to_le_bytes() == header[4..8]
         && *padding == ZEROS[..padding.len()]
         && *last == footer(salt, group.first_lsn);
@@ -197,6 +200,24 @@ mod tests {
             let mut torn = bytes.clone();
             torn[sector..sector + 512].fill(0xa5);
             assert_eq!(look_at(&torn, &SALT, Lsn(5)), Found::Torn, "byte {sector}");
+        }
+    }
+
+    /// Its checksum is right, so only damage before it was written could make one.
+    #[test]
+    fn group_whose_lsns_run_over_the_end_is_none() {
+        for (first, whole) in [
+            (u64::MAX - 3, true),
+            (u64::MAX - 2, false),
+            (u64::MAX, false),
+        ] {
+            let header = GroupHeader {
+                first_lsn: Lsn(first),
+                ..group(b"ops").0
+            };
+            let mut bytes = Vec::new();
+            header.encode(&SALT, b"ops", &mut bytes);
+            assert_eq!(parse(&bytes, &SALT).is_some(), whole, "{first}");
         }
     }
 

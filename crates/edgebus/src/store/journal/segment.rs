@@ -47,7 +47,8 @@ impl SegmentHeader {
         block
     }
 
-    /// The header in a first block, unless its checksum, format or name is wrong.
+    /// The header in a first block, unless its checksum, format or name is wrong, or it begins with
+    /// lsn 0, which no change ever has.
     pub(super) fn parse(block: &[u8]) -> Option<Self> {
         let length = block
             .get(48..60)
@@ -60,7 +61,8 @@ impl SegmentHeader {
         };
         let valid = block[..8] == MAGIC
             && block[8..12] == crc32c::crc32c(&block[12..END]).to_le_bytes()
-            && block[12..16] == FORMAT.to_le_bytes();
+            && block[12..16] == FORMAT.to_le_bytes()
+            && u64_at(40) > 0;
         let mut salt = [0; 16];
         salt.copy_from_slice(&block[24..40]);
         valid.then(|| Self {
@@ -107,6 +109,18 @@ mod tests {
             flipped[bit / 8] ^= 1 << (bit % 8);
             assert_eq!(SegmentHeader::parse(&flipped), None, "bit {bit}");
         }
+    }
+
+    /// Recovery counts back from the first lsn.
+    #[test]
+    fn header_that_begins_with_lsn_0_is_none() {
+        let header = SegmentHeader {
+            number: 3,
+            salt: [9; 16],
+            first_lsn: Lsn(0),
+            file_bytes: 4096,
+        };
+        assert_eq!(SegmentHeader::parse(&header.encode()), None);
     }
 
     #[test]

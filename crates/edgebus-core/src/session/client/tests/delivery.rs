@@ -301,7 +301,6 @@ fn settlements_notifications_and_operators_are_each_answered() {
         tell(&mut session, settled.clone()),
         Ok(vec![Event::Settled(5, errors)])
     );
-    breach_of(&mut session, settled);
 
     let Frame::Publish { first_tag, .. } = session.publish(vec![record(), record()], [6, 7]) else {
         panic!("a notification")
@@ -325,6 +324,7 @@ fn settlements_notifications_and_operators_are_each_answered() {
     let managed = Box::new(WireManaged::default());
     let events = tell(&mut session, Frame::Managed { tag, managed }).expect("goes on");
     assert!(matches!(&events[..], [Event::Refused(8, _)]));
+    breach_of(&mut session, settled);
 }
 
 #[test]

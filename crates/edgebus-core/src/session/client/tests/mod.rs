@@ -79,6 +79,28 @@ fn welcome_of_another_version_is_refused() {
 }
 
 #[test]
+fn nothing_is_told_once_the_connection_has_ended() {
+    let mut session = opened();
+    session.send(vec![record()], [1]);
+    let refusal = Refusal::new(Code::ShuttingDown, "it stops");
+    let tag = TAG_CONNECTION;
+    let end = Frame::Error {
+        tag,
+        refusal: refusal.clone(),
+    };
+    assert_eq!(told(&mut session, end), Err(refusal.clone()));
+    let receipt = ReceiptRange {
+        first_tag: 0,
+        first_seq: 5,
+        count: 1,
+        duplicate: false,
+    };
+    let receipts = Frame::Receipts(vec![receipt]);
+    assert_eq!(told(&mut session, receipts), Err(refusal));
+    assert_eq!(session.close().sends, [(0, 1, None)]);
+}
+
+#[test]
 fn close_hands_back_whoever_waits() {
     let mut session = opened();
     session.send(vec![record(), record()], [1, 2]);

@@ -49,6 +49,16 @@ fn token_is_handed_on_and_shown_nowhere() {
     assert_eq!(token.expect("said").as_bytes(), b"correct-horse");
 }
 
+/// A server that is slow to close may be handed what came behind the breach.
+#[test]
+fn nothing_is_taken_once_the_connection_was_refused() {
+    let mut session = open();
+    let refusal = session.on_frame(hello(1, 1)).expect_err("said twice");
+    for frame in [Frame::Ping { token: 1 }, hello(1, 1)] {
+        assert_eq!(session.on_frame(frame), Err(refusal.clone()));
+    }
+}
+
 #[test]
 fn anything_before_hello_is_refused() {
     let mut session = ServerSession::new(ServerLimits::default(), "test");
