@@ -2,11 +2,12 @@
 //!
 //! Exit status: 0 nothing was violated, 1 something was, 2 it cannot run here or was called wrongly.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
 use edgebus_sim::fuzz;
-use edgebus_sim::processes::{crash, failure, ready};
+use edgebus_sim::processes::{crash, failure, full_disk, inject, ready, snapshots, soak};
 
 /// Shows what edgebus promises, from seeds that anyone can run again.
 #[derive(Debug, Parser)]
@@ -22,6 +23,20 @@ enum Command {
     Crash(crash::Options),
     /// Measure how soon a server serves again that was killed, with a large store
     Ready(ready::Options),
+    /// Look at what a power cut would leave on a real file system, at random moments of load
+    Snapshots(snapshots::Options),
+    /// Have a system call of the real server fail, at any place
+    Inject(inject::Options),
+    /// Fill the real server's disk under load, and free it again
+    FullDisk(full_disk::Options),
+    /// Load the real server for long, with readers that are too slow
+    Soak(soak::Options),
+    /// Count and sync, beside a server: what `snapshots` compares with
+    #[command(hide = true)]
+    Control {
+        /// Where its files are
+        dir: PathBuf,
+    },
     Fuzz(fuzz::command::Options),
 }
 
@@ -29,6 +44,11 @@ fn main() -> ExitCode {
     match Args::parse().command {
         Command::Crash(options) => failure::exit(crash::run(&options)),
         Command::Ready(options) => failure::exit(ready::run(&options)),
+        Command::Snapshots(options) => failure::exit(snapshots::run(&options)),
+        Command::Inject(options) => failure::exit(inject::run(&options)),
+        Command::FullDisk(options) => failure::exit(full_disk::run(&options)),
+        Command::Soak(options) => failure::exit(soak::run(&options)),
+        Command::Control { dir } => failure::exit(snapshots::control::run(&dir)),
         Command::Fuzz(options) => fuzz::command::fuzz(&options),
     }
 }

@@ -29,4 +29,18 @@ pub mod crash;
 
 pub mod ready;
 
+pub mod stopped;
+
+pub mod mounted;
+
+pub mod snapshots;
+
+pub mod strace;
+
+pub mod inject;
+
+pub mod full_disk;
+
+pub mod soak;
+
 pub use failure::Failure;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::sync::oneshot;
 
 use super::{Failure, tools};
@@ -145,6 +145,17 @@ impl Starting {
     /// # Errors
     /// [`Failure::Broken`] with the end of its log when it does not.
     pub async fn ready(self) -> Result<Server, Failure> {
+        match self.ready_or_ended().await? {
+            Ok(server) => Ok(server),
+            Err((process, status)) => Err(process.broken(format_args!("it ended with {status}"))),
+        }
+    }
+
+    /// Waits until it listens, or has ended before it did.
+    ///
+    /// # Errors
+    /// [`Failure::Broken`] with the end of its log when neither comes.
+    pub async fn ready_or_ended(self) -> Result<Result<Server, (Process, ExitStatus)>, Failure> {
         let Self {
             mut process,
             begun,
@@ -155,7 +166,7 @@ impl Starting {
             Ok(Ok(told)) => told,
             Ok(Err(_)) => {
                 let status = process.wait()?;
-                return Err(process.broken(format_args!("it ended with {status}")));
+                return Ok(Err((process, status)));
             }
             Err(_) => return Err(process.broken(format_args!("not ready in {READY_TIME:?}"))),
         };
@@ -163,11 +174,11 @@ impl Starting {
             .ok()
             .and_then(|ready| Some(ready["listening"][0].as_str()?.to_owned()));
         match url {
-            Some(url) => Ok(Server {
+            Some(url) => Ok(Ok(Server {
                 process,
                 url,
                 ready_after: at - begun,
-            }),
+            })),
             None => Err(process.broken(format_args!("it said {line:?}"))),
         }
     }
@@ -214,18 +225,18 @@ impl Server {
         self.process.kill()
     }
 
-    /// Sends it a signal.
+    /// Sends it a signal, and whatever runs it.
     ///
     /// # Errors
     /// [`Failure::Broken`] when it is gone.
     pub fn signal(&self, signal: Signal) -> Result<(), Failure> {
-        kill_process(self.pid(), signal).map_err(|e| Failure::broken("the server is gone", e))
+        kill_process_group(self.pid(), signal).map_err(|e| Failure::broken("the server is gone", e))
     }
 
     /// Waits for its end.
     ///
     /// # Errors
-    /// [`Failure::Broken`] when it goes on for a minute.
+    /// [`Failure::Broken`] with the end of its log when it goes on for a minute.
     pub fn wait(mut self) -> Result<ExitStatus, Failure> {
         self.process.wait()
     }
@@ -251,19 +262,25 @@ impl Server {
     }
 }
 
-/// The child, whatever state it is in.
+/// The child, whatever state it is in; with what runs it a process group of its own.
 #[derive(Debug)]
-struct Process {
+pub struct Process {
     child: Child,
     log: PathBuf,
 }
 
 impl Process {
     fn kill(&mut self) -> Result<(), Failure> {
-        self.child
-            .kill()
-            .map_err(|e| Failure::broken("the server cannot be killed", e))?;
+        self.kill_group();
         self.wait().map(drop)
+    }
+
+    /// Nothing is killed when the child has ended: its number may be someone else's by now.
+    fn kill_group(&mut self) {
+        if let Ok(None) = self.child.try_wait() {
+            // It ended in between: that is what was wanted.
+            let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
+        }
     }
 
     fn wait(&mut self) -> Result<ExitStatus, Failure> {
@@ -281,8 +298,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Ended already: nothing is killed then.
-        let _ = self.child.kill();
+        self.kill_group();
         let _ = self.child.wait();
     }
 }

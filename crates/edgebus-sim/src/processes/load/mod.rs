@@ -17,7 +17,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use edgebus::Client;
+use edgebus::admin::ConsumerInfo;
+use edgebus::{Client, ConsumerName};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -183,10 +184,13 @@ impl Load {
             loop {
                 let consumers = client.consumers().await;
                 let consumers = consumers.map_err(|e| Failure::broken("consumers", e))?;
-                let open = |c: &edgebus::admin::ConsumerInfo| {
-                    c.lag + c.in_flight + c.retrying + c.suspects > 0
+                // Others may have been made by whoever runs this.
+                let own = |name: &ConsumerName| ROLES.iter().any(|role| role.name() == *name);
+                let done = |info: &&ConsumerInfo| {
+                    own(&info.name)
+                        && info.lag + info.in_flight + info.retrying + info.suspects == 0
                 };
-                if consumers.len() >= ROLES.len() && !consumers.iter().any(open) {
+                if consumers.iter().filter(done).count() == ROLES.len() {
                     return Ok(true);
                 }
                 tokio::time::sleep(Duration::from_millis(20)).await;

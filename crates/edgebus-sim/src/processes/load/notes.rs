@@ -1,6 +1,7 @@
 //! Takes down what the real library was asked and what it told, in the words of the history.
 
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use edgebus::admin::ConsumerInfo;
 use edgebus::consumer::LeaseToken;
@@ -17,17 +18,29 @@ use crate::history::{
 
 /// Where a run is taken down; clones write into the same history.
 #[derive(Clone, Debug)]
-pub struct Notes(Recorder);
+pub struct Notes {
+    recorder: Recorder,
+    began: SystemTime,
+}
 
 impl Notes {
     /// An empty history in real time.
     pub fn new(terms: Terms) -> Self {
-        Self(Recorder::in_real_time(terms))
+        Self {
+            began: SystemTime::now(),
+            recorder: Recorder::in_real_time(terms),
+        }
+    }
+
+    /// When, from the start of the run, it was so long after 1970.
+    pub fn since_start(&self, since_1970: Duration) -> Duration {
+        let began = self.began.duration_since(UNIX_EPOCH);
+        since_1970.saturating_sub(began.unwrap_or_default())
     }
 
     /// The recorder behind it.
     pub fn recorder(&self) -> &Recorder {
-        &self.0
+        &self.recorder
     }
 
     /// A message is about to be stored.
@@ -41,8 +54,8 @@ impl Notes {
     }
 
     fn asks(&self, client: Client, message: &Message, kind: Kind) -> Call {
-        let call = self.0.call();
-        self.0.note(Event::Asked(Asked {
+        let call = self.recorder.call();
+        self.recorder.note(Event::Asked(Asked {
             call,
             client,
             kind,
@@ -57,7 +70,7 @@ impl Notes {
 
     /// How a send ended.
     pub fn sent(&self, call: Call, ended: &Result<Receipt, SendError>) {
-        self.0.told(call, outcome_of(ended));
+        self.recorder.told(call, outcome_of(ended));
     }
 
     /// How a request ended.
@@ -65,7 +78,7 @@ impl Notes {
         let outcome = match ended {
             Ok(response) => {
                 let Receipt { seq, duplicate, .. } = response.receipt;
-                self.0.told(call, Outcome::Stored { seq, duplicate });
+                self.recorder.told(call, Outcome::Stored { seq, duplicate });
                 Outcome::Reply(Digest::of(&response.reply.payload))
             }
             Err(RequestError::Send(error)) => outcome_of(&Err(error.clone())),
@@ -74,12 +87,12 @@ impl Notes {
             // Whoever was to bring the reply went away.
             Err(_) => Outcome::Unknown,
         };
-        self.0.told(call, outcome);
+        self.recorder.told(call, outcome);
     }
 
     /// The application stopped waiting; whether it was stored was not told.
     pub fn given_up(&self, call: Call) {
-        self.0.told(call, Outcome::Unknown);
+        self.recorder.told(call, Outcome::Unknown);
     }
 
     /// A consumer is about to be made.
@@ -92,30 +105,31 @@ impl Notes {
             attempts_max: role.config().max_attempts,
         };
         let what = Operation::SetUp(role.name(), setup);
-        self.0.operating(client, what)
+        self.recorder.operating(client, what)
     }
 
     /// How something an operator asked for ended.
     pub fn operated<T>(&self, call: Call, ended: &Result<T, Refusal>) {
-        self.0.told(call, outcome_of_settling(ended.as_ref().err()));
+        self.recorder
+            .told(call, outcome_of_settling(ended.as_ref().err()));
     }
 
     /// A stream of messages is about to be opened.
     pub fn opens(&self, role: &Role) -> Worker {
-        let worker = self.0.worker();
+        let worker = self.recorder.worker();
         let consumer = role.name();
-        self.0.note(Event::Opened { worker, consumer });
+        self.recorder.note(Event::Opened { worker, consumer });
         worker
     }
 
     /// A stream is no more.
     pub fn closed(&self, worker: Worker) {
-        self.0.note(Event::Closed { worker });
+        self.recorder.note(Event::Closed { worker });
     }
 
     /// A worker got a message.
     pub fn given(&self, worker: Worker, role: &Role, message: &Delivered) {
-        self.0.note(Event::Given {
+        self.recorder.note(Event::Given {
             worker: Some(worker),
             consumer: role.name(),
             token: message.token(),
@@ -127,8 +141,8 @@ impl Notes {
 
     /// A worker is about to say what became of a message.
     pub fn settles(&self, worker: Worker, role: &Role, token: LeaseToken, how: How) -> Call {
-        let call = self.0.call();
-        self.0.note(Event::Settling(Settling {
+        let call = self.recorder.call();
+        self.recorder.note(Event::Settling(Settling {
             call,
             worker: Some(worker),
             consumer: role.name(),
@@ -140,22 +154,23 @@ impl Notes {
 
     /// How that ended.
     pub fn settled(&self, call: Call, ended: &Result<(), Refusal>) {
-        self.0.told(call, outcome_of_settling(ended.as_ref().err()));
+        self.recorder
+            .told(call, outcome_of_settling(ended.as_ref().err()));
     }
 
     /// It was said, and nobody waits for what becomes of it.
     pub fn said(&self, call: Call) {
-        self.0.told(call, Outcome::Unknown);
+        self.recorder.told(call, Outcome::Unknown);
     }
 
     /// A stretch of the log is about to be asked for.
     pub fn looks(&self, client: Client, from: Seq, to: Seq) -> Call {
-        self.0.operating(client, Operation::Show(from, to))
+        self.recorder.operating(client, Operation::Show(from, to))
     }
 
     /// A message of it was shown.
     pub fn saw(&self, call: Call, entry: &Entry) {
-        self.0.note(Event::Seen {
+        self.recorder.note(Event::Seen {
             call: Some(call),
             seq: entry.seq(),
             id: entry.record().id(),
@@ -166,36 +181,36 @@ impl Notes {
     /// All of it was shown up to here, or it went wrong.
     pub fn looked(&self, call: Call, upto: Option<Seq>) {
         let outcome = upto.map_or(Outcome::Unknown, Outcome::Shown);
-        self.0.told(call, outcome);
+        self.recorder.told(call, outcome);
     }
 
     /// The number of the last message was seen.
     pub fn saw_last(&self, seq: u64) {
-        self.0.note(Event::SeenLast { seq: Seq(seq) });
+        self.recorder.note(Event::SeenLast { seq: Seq(seq) });
     }
 
     /// What a consumer missed was seen.
     pub fn saw_gap(&self, info: &ConsumerInfo) {
         if let Some((from, to)) = info.last_gap {
             let consumer = info.name.clone();
-            self.0.note(Event::Gap { consumer, from, to });
+            self.recorder.note(Event::Gap { consumer, from, to });
         }
     }
 
     /// The server is there.
     pub fn started(&self) {
-        self.0.note(Event::Started);
+        self.recorder.note(Event::Started);
     }
 
     /// The server is gone.
     pub fn died(&self, how: Death) {
-        self.0.note(Event::Died { how });
+        self.recorder.note(Event::Died { how });
     }
 
     /// Something was made to go wrong.
     pub fn fault(&self, kind: &'static str, what: impl Into<Arc<str>>) {
         let what = what.into();
-        self.0.note(Event::Fault { kind, what });
+        self.recorder.note(Event::Fault { kind, what });
     }
 }
 
