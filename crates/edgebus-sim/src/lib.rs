@@ -8,6 +8,7 @@
 //!   request
 //! - [`history`]: what happened in a run, as those saw it who asked, worked and looked
 //! - [`checker`]: whether that keeps the contract
+//! - [`world`]: the real server and its clients on all that, from a seed; [`mod@run`]: many seeds
 //! - [`processes`]: the real binary on the real machine, killed, starved and let down by its disk
 //! - [`fuzz`]: bytes that nobody meant, for every decoder
 //!
@@ -24,6 +25,10 @@ pub mod disk;
 pub mod history;
 
 pub mod checker;
+
+pub mod world;
+
+pub mod run;
 
 pub mod processes;
 

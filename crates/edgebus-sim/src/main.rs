@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use edgebus_sim::fuzz;
 use edgebus_sim::processes::{crash, failure, full_disk, inject, ready, snapshots, soak};
+use edgebus_sim::run;
 
 /// Shows what edgebus promises, from seeds that anyone can run again.
 #[derive(Debug, Parser)]
@@ -19,6 +20,10 @@ struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    /// Run simulated worlds, each from a seed
+    Run(run::RunArgs),
+    /// Tell the story of one simulated world
+    Replay(run::ReplayArgs),
     /// Kill the real server under load, again and again
     Crash(crash::Options),
     /// Measure how soon a server serves again that was killed, with a large store
@@ -42,6 +47,8 @@ enum Command {
 
 fn main() -> ExitCode {
     match Args::parse().command {
+        Command::Run(args) => run::run(&args),
+        Command::Replay(args) => run::replay(&args),
         Command::Crash(options) => failure::exit(crash::run(&options)),
         Command::Ready(options) => failure::exit(ready::run(&options)),
         Command::Snapshots(options) => failure::exit(snapshots::run(&options)),

@@ -29,6 +29,7 @@ pub mod spool;
 pub mod bus;
 
 mod error;
+mod flag;
 mod ids;
 
 pub mod access;

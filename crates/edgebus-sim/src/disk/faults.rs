@@ -68,6 +68,8 @@ pub struct Counts {
     pub set_lens: u64,
     /// Calls that a [`Fault`] hit.
     pub faults: u64,
+    /// Syncs of files and folders among them.
+    pub failed_syncs: u64,
     /// Power cuts carried out.
     pub power_cuts: u64,
     /// Writes of which only some sectors survived a power cut or failed sync.
@@ -90,6 +92,24 @@ impl Counts {
             + self.removes
             + self.allocates
             + self.set_lens
+    }
+
+    /// Adds what was done to another disk.
+    pub fn add_all(&mut self, other: &Self) {
+        self.writes += other.writes;
+        self.syncs += other.syncs;
+        self.dir_syncs += other.dir_syncs;
+        self.creates += other.creates;
+        self.renames += other.renames;
+        self.removes += other.removes;
+        self.allocates += other.allocates;
+        self.set_lens += other.set_lens;
+        self.faults += other.faults;
+        self.failed_syncs += other.failed_syncs;
+        self.power_cuts += other.power_cuts;
+        self.torn += other.torn;
+        self.dropped += other.dropped;
+        self.names_dropped += other.names_dropped;
     }
 
     pub(super) fn add(&mut self, op: Op) {

@@ -138,6 +138,12 @@ impl SimDisk {
         self.lock().capacity_bytes = bytes;
     }
 
+    /// How many bytes of it are used, as [`SimDisk::set_capacity`] counts them.
+    pub fn used_bytes(&self) -> u64 {
+        let state = self.lock();
+        state.capacity_bytes.saturating_sub(state.free_bytes())
+    }
+
     /// Turns over one bit of a file, counted from its start, on the disk and in memory.
     ///
     /// # Errors

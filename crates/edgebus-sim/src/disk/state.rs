@@ -80,7 +80,10 @@ impl State {
         match verdict {
             Verdict::Go => {}
             Verdict::Cut => self.power = Power::Off,
-            Verdict::Fail(_) => self.counts.faults += 1,
+            Verdict::Fail(_) => {
+                self.counts.faults += 1;
+                self.counts.failed_syncs += u64::from(matches!(op, Op::Sync | Op::SyncDir));
+            }
         }
         verdict
     }

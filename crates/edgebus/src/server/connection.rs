@@ -12,7 +12,7 @@ use edgebus_core::wire::Frame;
 use edgebus_core::wire::admin::WireAdmin;
 use edgebus_core::{Code, Refusal};
 use prost::Message as _;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, mpsc};
 
 use super::answers;
 use super::asker::Standing;
@@ -24,6 +24,7 @@ use super::reply::{self, Queued, Reply};
 use super::streams::{EndedStreams, Left, Runs, Streams};
 use super::{GOODBYE_TIMEOUT, Guest, Peer, Shared, say_goodbye};
 use crate::bus::Lane;
+use crate::flag::Flag;
 use crate::transport::{Reader, TransportError, Writer};
 use sends::Sends;
 
@@ -70,8 +71,9 @@ pub(super) async fn run(
         Streams::new(bus, figures.clone(), runs, outgoing, frame_bytes_max);
     let sender = standing.asker.sender(shared.undecided.clone());
     let (replies, replies_out) = mpsc::channel(REPLIES);
-    let (ending, ending_out) = watch::channel(false);
-    let writing = reply::write_all(shared.clone(), writer, replies_out, pushes, ending_out);
+    let ending = Flag::default();
+    let ends = ending.raised_on_drop();
+    let writing = reply::write_all(shared.clone(), writer, replies_out, pushes, ending);
     let writing = tokio::spawn(writing);
     let mut conversation = Conversation {
         session: ServerSession::new(
@@ -99,7 +101,7 @@ pub(super) async fn run(
         .converse(&mut reader, ended_streams, guest)
         .await;
     // Whoever waits for messages must not be given those that come back now.
-    ending.send_replace(true);
+    drop(ends);
     // Workers of this process that are gone were dropped, which is as good as a word. Others may
     // come back for their leases, also after a restart of the server.
     conversation.streams.leave(match peer {
@@ -161,7 +163,7 @@ impl Conversation<'_> {
         mut ended_streams: EndedStreams,
         guest: &mut Guest,
     ) -> Result<(), Refusal> {
-        let mut stopping = self.shared.stopping.subscribe();
+        let stopping = self.shared.stopping.clone();
         let handshake = self.shared.handshake_until(self.seat.since());
         let handshake = tokio::time::sleep_until(handshake);
         tokio::pin!(handshake);
@@ -174,8 +176,7 @@ impl Conversation<'_> {
                     return Err(timeout(self.shared));
                 }
                 () = self.seat.pushed_out() => return Err(places::pushed_out()),
-                // An error would mean that the server is gone, which is the same.
-                _ = stopping.wait_for(|stopping| *stopping) => return Err(stopped()),
+                () = stopping.raised() => return Err(stopped()),
                 refusal = guest.revoked() => return Err(refusal),
                 () = self.standing.changed() => Came::Change,
                 Some((stream, why)) = ended_streams.recv() => Came::EndOfStream(stream, why),

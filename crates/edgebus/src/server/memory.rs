@@ -21,7 +21,7 @@ impl ServerHandle {
     /// # Errors
     /// [`ConnectError`] when the server is stopping, or has as many connections as it takes.
     pub async fn connect(&self, config: ClientConfig) -> Result<Client, ConnectError> {
-        if *self.shared.stopping.borrow() {
+        if self.shared.stopping.is_raised() {
             return Err(stopping());
         }
         connect(self.shared.clone(), config).await

@@ -49,12 +49,13 @@ use edgebus_core::Refusal;
 use edgebus_core::query::Stats;
 use edgebus_core::session::ServerLimits;
 use edgebus_core::wire::{Frame, TAG_CONNECTION};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::access::Identity;
 use crate::bus::{MessageBus, Pool};
+use crate::flag::Flag;
 use crate::transport::{ByteStream, Inbox, Reader, Receive, ServerUrl, Writer};
 use asker::Asker;
 use config::BESIDE_PAYLOAD_BYTES;
@@ -100,7 +101,7 @@ pub(crate) struct Shared {
     outgoing: Outgoing,
     clients: clients::Clients,
     turned_away: Semaphore,
-    stopping: watch::Sender<bool>,
+    stopping: Flag,
     started: Instant,
 }
 
@@ -157,7 +158,7 @@ impl Server {
         }
         acceptors.shutdown().await;
         drop(arrivals);
-        self.shared.stopping.send_replace(true);
+        self.shared.stopping.raise();
         while connections.join_next().await.is_some() {}
     }
 }
@@ -222,7 +223,7 @@ impl Shared {
             config,
             clients: clients::Clients::default(),
             turned_away: Semaphore::new(TURNED_AWAY_MAX),
-            stopping: watch::Sender::new(false),
+            stopping: Flag::default(),
             started: Instant::now(),
         })
     }
@@ -248,12 +249,7 @@ impl Shared {
 
     /// Waits until the server stops.
     async fn stopped(&self) {
-        // An error would mean that the server is gone, which is the same.
-        let _ = self
-            .stopping
-            .subscribe()
-            .wait_for(|stopping| *stopping)
-            .await;
+        self.stopping.raised().await;
     }
 
     /// Until when it must be known who somebody is that came at some time.

@@ -16,6 +16,7 @@ use super::Shared;
 use super::asker::{Asker, change};
 use super::permits::{Permit, permit, set_up};
 use crate::access::Rights;
+use crate::flag::Flag;
 
 /// Room in a frame for what is not messages, and for the one message that fills it.
 const SHARE: usize = 4;
@@ -27,7 +28,7 @@ pub(super) async fn answer(
     mut asker: Asker,
     tag: u64,
     admin: Admin,
-    ending: watch::Receiver<bool>,
+    ending: Flag,
 ) -> Frame {
     let frame_bytes = shared.config.limits.frame_bytes_max;
     let mut rights = shared.guard.rights();
@@ -81,7 +82,7 @@ const LETTER_BYTES: usize = 2 * edgebus_core::wire::FRAME_BYTES_MAX;
 struct Until {
     asker: Asker,
     rights: Option<watch::Receiver<Arc<Rights>>>,
-    ending: watch::Receiver<bool>,
+    ending: Flag,
 }
 
 impl Until {
@@ -102,7 +103,7 @@ impl Until {
                 // What has come is not thrown away, as it is leased by now.
                 biased;
                 next = &mut waiting => return next,
-                () = has_ended(&mut self.ending) => return Err(ended()),
+                () = self.ending.raised() => return Err(ended()),
                 () = change(self.rights.as_mut()) => {
                     self.asker.judge_by(self.rights.as_mut());
                     let there = set_up(&shared.bus, &name).await?;
@@ -196,11 +197,6 @@ fn page(managed: Managed, bytes_max: usize) -> Managed {
         }
         _ => Managed::DeadLetters { letters, next },
     }
-}
-
-async fn has_ended(ending: &mut watch::Receiver<bool>) {
-    // An error would mean that the connection is gone, which is the same.
-    let _ = ending.wait_for(|ending| *ending).await;
 }
 
 fn ended() -> Refusal {

@@ -18,7 +18,7 @@ use edgebus_core::{Code, Refusal, Seq};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use prost::Message as _;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -28,6 +28,7 @@ use super::outgoing::Room;
 use super::streams::Pushes;
 use super::{Shared, operators, queries};
 use crate::bus::Submitted;
+use crate::flag::Flag;
 use crate::transport::Writer;
 
 /// Submissions of one connection that may be undecided; their bytes are bounded by its lane.
@@ -122,7 +123,7 @@ struct Undecided(VecDeque<Deciding>);
 /// What else is not answered yet.
 struct Unanswered {
     shared: Arc<Shared>,
-    ending: watch::Receiver<bool>,
+    ending: Flag,
     settling: FuturesUnordered<Settling>,
     lookups: JoinSet<(Frame, Room)>,
     operators: JoinSet<(Frame, Room)>,
@@ -135,7 +136,7 @@ pub(super) async fn write_all(
     mut writer: Writer,
     mut replies: mpsc::Receiver<Queued>,
     mut pushes: Pushes,
-    ending: watch::Receiver<bool>,
+    ending: Flag,
 ) -> Option<Writer> {
     let mut answers = Answers::default();
     let mut undecided = Undecided::default();
@@ -235,7 +236,7 @@ async fn write(
     writer: &mut Writer,
     frames: Vec<Frame>,
     answers: &mut Answers,
-    ending: &watch::Receiver<bool>,
+    ending: &Flag,
 ) -> bool {
     let limits = &shared.config.limits;
     let patience = limits.write_timeout.clamp(SIGN_MIN, SIGN_MAX);
@@ -261,7 +262,7 @@ async fn write(
             // A slow way may take its time, unless somebody waits for the end of it.
             _ = waits.tick() => {
                 let before = std::mem::replace(&mut taken, crawled.load(Ordering::Relaxed));
-                let ends = *shared.stopping.borrow() || *ending.borrow();
+                let ends = shared.stopping.is_raised() || ending.is_raised();
                 let waited_for = ends || shared.outgoing.is_wanted();
                 if waited_for || taken - before <= least(patience) {
                     return false;

@@ -1,0 +1,117 @@
+//! Many worlds, one a seed: `run` and `replay`.
+//!
+//! Each seed is a world of its own, run by one thread from its beginning to its end, so that its
+//! trace does not depend on how many threads there are.
+
+mod report;
+
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use crate::world::simulate;
+use report::Totals;
+
+/// `run`: worlds of many seeds.
+#[derive(Clone, Debug, clap::Args)]
+pub struct RunArgs {
+    /// How many seeds.
+    #[arg(long, default_value_t = 100)]
+    pub seeds: u64,
+    /// The first one.
+    #[arg(long, default_value_t = 0)]
+    pub from: u64,
+    /// How many at a time; as many as there are processors if not said.
+    #[arg(long)]
+    pub threads: Option<usize>,
+    /// A bug to be switched on, in a build made with `RUSTFLAGS="--cfg edgebus_plant"`.
+    #[arg(long)]
+    pub plant: Option<String>,
+}
+
+/// `replay`: the story of one world.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ReplayArgs {
+    /// The seed.
+    pub seed: u64,
+    /// As for `run`.
+    #[arg(long)]
+    pub plant: Option<String>,
+}
+
+/// Runs the worlds and prints what they came to: 1 if any promise was broken.
+pub fn run(args: &RunArgs) -> ExitCode {
+    if let Err(code) = plant(args.plant.as_deref()) {
+        return code;
+    }
+    let started = Instant::now();
+    let totals = run_seeds(args, |violations| {
+        for violation in violations {
+            println!("{violation}");
+        }
+    });
+    totals.print(args, started.elapsed());
+    match totals.violating.is_empty() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    }
+}
+
+/// Runs the worlds, each told about as soon as it broke a promise.
+pub fn run_seeds(args: &RunArgs, tell: impl Fn(&[String]) + Sync) -> Totals {
+    let next = AtomicU64::new(0);
+    let totals = Mutex::new(Totals::default());
+    let threads = args
+        .threads
+        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    let work = || {
+        loop {
+            let place = next.fetch_add(1, Ordering::Relaxed);
+            if place >= args.seeds {
+                return;
+            }
+            let outcome = simulate(args.from.wrapping_add(place));
+            if !outcome.violations.is_empty() {
+                tell(&report::violating(&outcome, args.plant.as_deref()));
+            }
+            let mut totals = totals.lock().unwrap_or_else(PoisonError::into_inner);
+            totals.add(&outcome);
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..threads.max(1) {
+            scope.spawn(work);
+        }
+    });
+    totals.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Tells the story of one world: 1 if a promise was broken.
+pub fn replay(args: &ReplayArgs) -> ExitCode {
+    if let Err(code) = plant(args.plant.as_deref()) {
+        return code;
+    }
+    let outcome = simulate(args.seed);
+    report::tell(&outcome);
+    match outcome.violations.is_empty() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    }
+}
+
+/// Switches a bug on.
+fn plant(name: Option<&str>) -> Result<(), ExitCode> {
+    let Some(name) = name else { return Ok(()) };
+    #[cfg(edgebus_plant)]
+    {
+        edgebus::plant::set(name);
+        Ok(())
+    }
+    #[cfg(not(edgebus_plant))]
+    {
+        eprintln!("bug {name} is not in this build: build with RUSTFLAGS=\"--cfg edgebus_plant\"");
+        Err(ExitCode::from(2))
+    }
+}
