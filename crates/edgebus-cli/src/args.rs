@@ -14,7 +14,9 @@ use edgebus::{ConsumerName, Refusal, RequestId, ServerUrl, Topic, TopicPattern};
 
 use crate::time::Position;
 use crate::values;
-use crate::{bench, cert, config, consumer, dlq, publish, reply, request, spool, sub};
+use crate::{
+    backup, bench, cert, config, consumer, dlq, doctor, publish, reply, request, spool, sub,
+};
 
 /// What every script needs to know.
 const AFTER_HELP: &str = "\
@@ -124,6 +126,12 @@ pub(crate) enum Command {
     Health,
     /// Look at a server's configuration
     Config(config::command::Options),
+    /// Take the whole store as one file, while the server works
+    Backup(backup::Options),
+    /// Make a store of a backup, in a folder of its own
+    Restore(backup::RestoreOptions),
+    /// Look whether disk and machine are good for it, and say what to expect; needs no server
+    Doctor(doctor::Options),
     /// Measure how fast requests are stored; with --server, stores them at that server
     Bench(bench::Options),
     /// Certificates: a private CA, and what it signs for servers and clients

@@ -4,7 +4,8 @@
 //! exit status; [`output`] what is printed; [`config`], [`serve`], [`hangup`], [`service`], [`http`] and [`metrics`] the server; [`remote`] the way
 //! to a server, [`reconnect`] the way back to it, [`spooling`] the way past a spool, and [`source`] also a folder without one; [`send`],
 //! [`request`], [`publish`] what asks and tells; [`reply`], [`sub`] what answers and listens; [`spool`] what waits for a server;
-//! [`log`], [`consumer`], [`dlq`], [`client`], [`stats`] what operators do; [`bench`] measuring; [`cert`] certificates.
+//! [`log`], [`consumer`], [`dlq`], [`client`], [`stats`] what operators do; [`backup`] a store as a file;
+//! [`doctor`] what the machine is good for; [`bench`] measuring; [`cert`] certificates.
 //!
 //! Invariants: stdout carries results only (receipts, rows, figures); everything said about them
 //! goes to stderr. What is printed about a request is true: a receipt is printed only after the
@@ -49,7 +50,11 @@ mod dlq;
 mod log;
 mod stats;
 
+mod backup;
+
 mod bench;
+
+mod doctor;
 
 mod cert;
 
@@ -106,9 +111,13 @@ fn refuse_proof(command: &Command, typed: &[&str]) -> Result<(), CliError> {
             "--{option} is for commands that talk to a server; a server's own certificate and what it asks of clients \
              are in [tls] and [access] of its configuration (edgebus config reference)"
         ))),
-        Command::Config(_) | Command::Cert(_) | Command::Completions { .. } => Err(
-            CliError::usage(format!("--{option} is for commands that talk to a server")),
-        ),
+        Command::Config(_)
+        | Command::Cert(_)
+        | Command::Restore(_)
+        | Command::Doctor(_)
+        | Command::Completions { .. } => Err(CliError::usage(format!(
+            "--{option} is for commands that talk to a server"
+        ))),
         _ => Ok(()),
     }
 }
@@ -131,6 +140,9 @@ fn run(args: Args) -> Result<(), CliError> {
         Command::Stats(options) => stats::run(options, &global),
         Command::Health => stats::health(&global),
         Command::Config(options) => config::command::run(&options, global.json),
+        Command::Backup(options) => backup::run(&options, &global),
+        Command::Restore(options) => backup::restore(&options, global.json),
+        Command::Doctor(options) => doctor::run(&options, global.json),
         Command::Bench(options) => bench::run(options, &global),
         Command::Cert(options) => cert::run(options, &global),
         Command::Completions { shell } => {

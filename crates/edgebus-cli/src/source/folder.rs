@@ -5,9 +5,12 @@
 
 use std::path::Path;
 
-use edgebus::admin::{ConsumerInfo, DeadLetterFilter, DeadLetterRow, LetterState, Position};
+use edgebus::admin::{
+    BackupPart, ConsumerInfo, DeadLetterFilter, DeadLetterRow, LetterState, Position,
+};
 use edgebus::consumer::{Answer, ConsumerMode, ConsumerOp, Ledger};
 use edgebus::query::{LogQuery, Stats};
+use edgebus::store::backup::Backup;
 use edgebus::store::{DeadLetter, StageError};
 use edgebus::{
     Code, ConsumerName, Entry, Refusal, RequestId, RequestStore, Scope, Seq, StoreError,
@@ -24,7 +27,11 @@ const LETTERS_AT_ONCE: usize = 256;
 /// Journal that a write of them takes at most.
 const CHANGE_BYTES: usize = 64 * 1024;
 
-pub(crate) struct Folder(RequestStore);
+/// Bytes of one part of a backup.
+const PART_BYTES: usize = 1024 * 1024;
+
+/// The store, and a backup of it that is being taken.
+pub(crate) struct Folder(RequestStore, Option<Backup>);
 
 impl Folder {
     pub(super) fn open(dir: &Path) -> Result<Self, CliError> {
@@ -49,11 +56,34 @@ impl Folder {
         if let Some(torn) = store.torn_tail() {
             say!("edgebus: {}", output::torn_tail(torn));
         }
-        Ok(Self(store))
+        Ok(Self(store, None))
     }
 
     pub(super) fn reader(&self) -> StoreReader {
         self.0.reader()
+    }
+
+    pub(super) fn backup_part(
+        &mut self,
+        before: Option<&BackupPart>,
+    ) -> Result<BackupPart, Refusal> {
+        let (store, backup) = (&self.0, &mut self.1);
+        let refused = |error: StoreError| Refusal::from(&error);
+        let backup = match backup {
+            Some(backup) => backup,
+            None => {
+                let now = store.clock().now().wall_ms;
+                backup.insert(store.reader().backup(now).map_err(refused)?)
+            }
+        };
+        let page = backup.next_page(PART_BYTES).map_err(refused)?;
+        Ok(BackupPart {
+            id: 1,
+            offset: before.map_or(0, |part| part.offset + part.bytes.len() as u64),
+            bytes: page.bytes.into(),
+            done: page.done,
+            estimate_bytes: backup.estimate_bytes(),
+        })
     }
 
     pub(super) fn was_stored(&self, id: RequestId) -> Result<Option<Seq>, CliError> {

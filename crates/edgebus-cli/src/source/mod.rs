@@ -7,10 +7,10 @@
 
 mod folder;
 
-use edgebus::admin::{ConsumerInfo, DeadLetterFilter, DeadLetterRow, Position};
+use edgebus::admin::{BackupPart, ConsumerInfo, DeadLetterFilter, DeadLetterRow, Position};
 use edgebus::consumer::Answer;
 use edgebus::query::{LogPage, LogQuery, Stats};
-use edgebus::{Client, ClientConfig, ConsumerName, Entry, RequestId, Seq};
+use edgebus::{Client, ClientConfig, ConsumerName, Entry, Refusal, RequestId, Seq};
 
 use crate::args::{FolderOptions, Global};
 use crate::error::CliError;
@@ -158,6 +158,17 @@ impl Source {
         match self {
             Self::Server(client) => Ok(client.remove_dead_letters(filter.clone(), dry_run).await?),
             Self::Folder(folder) => folder.remove_dead_letters(filter, dry_run),
+        }
+    }
+
+    /// The next part of a backup; the first one with nothing before it.
+    pub(crate) async fn backup_part(
+        &mut self,
+        before: Option<&BackupPart>,
+    ) -> Result<BackupPart, Refusal> {
+        match self {
+            Self::Server(client) => client.backup_part(before).await,
+            Self::Folder(folder) => folder.backup_part(before),
         }
     }
 

@@ -1,5 +1,7 @@
 //! What a server answers to operators.
 
+use bytes::Bytes;
+
 use super::letters::DeadLetterRow;
 use crate::consumer::{Answer, ConsumerConfig, Delivery};
 use crate::id::{ConsumerName, Seq};
@@ -34,6 +36,23 @@ pub enum Managed {
     },
     /// What became of a request.
     State(RequestState),
+    /// Part of a backup.
+    Backup(BackupPart),
+}
+
+/// Some of the bytes of a backup.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct BackupPart {
+    /// What to call the backup when the next part is asked for.
+    pub id: u64,
+    /// How many bytes come before.
+    pub offset: u64,
+    /// These.
+    pub bytes: Bytes,
+    /// They are the last ones.
+    pub done: bool,
+    /// How many bytes the whole will have, about.
+    pub estimate_bytes: u64,
 }
 
 /// A consumer and how it is doing.

@@ -11,7 +11,7 @@ pub mod answer;
 pub mod letters;
 pub mod question;
 
-pub use answer::{ClientInfo, ConsumerInfo, Managed, RequestState};
+pub use answer::{BackupPart, ClientInfo, ConsumerInfo, Managed, RequestState};
 pub use letters::{DeadLetterFilter, DeadLetterRow, LetterState};
 pub use question::{Admin, NEXT_MAX, NEXT_WAIT_MS_MAX, Position};
 

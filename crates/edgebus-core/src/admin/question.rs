@@ -128,6 +128,14 @@ pub enum Admin {
         /// Its id, in the asker's scope.
         id: RequestId,
     },
+    /// The next bytes of a backup of the store, in their order, on the connection on which it was
+    /// begun. Answered with `Backup`.
+    Backup {
+        /// Which, as the first answer said; 0 begins one.
+        id: u64,
+        /// How many bytes were handed out so far.
+        offset: u64,
+    },
 }
 
 impl Admin {

@@ -16,7 +16,7 @@ use crate::id::{RequestId, Seq};
 pub struct WireAdmin {
     #[prost(
         oneof = "What",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17"
     )]
     what: Option<What>,
 }
@@ -55,6 +55,16 @@ enum What {
     ReplayInto(Replay),
     #[prost(bytes = "bytes", tag = "16")]
     RequestState(Bytes),
+    #[prost(message, tag = "17")]
+    Backup(NextPart),
+}
+
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+struct NextPart {
+    #[prost(uint64, tag = "1")]
+    id: u64,
+    #[prost(uint64, tag = "2")]
+    offset: u64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -229,6 +239,10 @@ impl From<&Admin> for What {
                 query: Some(query.into()),
             }),
             Admin::RequestState { id } => Self::RequestState(Bytes::copy_from_slice(id.as_bytes())),
+            Admin::Backup { id, offset } => Self::Backup(NextPart {
+                id: *id,
+                offset: *offset,
+            }),
         }
     }
 }
@@ -320,6 +334,7 @@ impl What {
                     id: RequestId::from_bytes(id),
                 }
             }
+            Self::Backup(NextPart { id, offset }) => Admin::Backup { id, offset },
         })
     }
 }

@@ -5,7 +5,9 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use super::stream::WireAnswer;
-use crate::admin::{ClientInfo, ConsumerInfo, DeadLetterRow, LetterState, Managed, RequestState};
+use crate::admin::{
+    BackupPart, ClientInfo, ConsumerInfo, DeadLetterRow, LetterState, Managed, RequestState,
+};
 use crate::code::{Code, Refusal};
 use crate::consumer::config::ConsumerProto;
 use crate::consumer::{AttemptError, ConsumerConfig, DeadLetterCode, Delivery};
@@ -15,7 +17,7 @@ use crate::id::Seq;
 /// An answer to an operator.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct WireManaged {
-    #[prost(oneof = "What", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
+    #[prost(oneof = "What", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9")]
     what: Option<What>,
 }
 
@@ -37,6 +39,22 @@ enum What {
     Trimmed(Trimmed),
     #[prost(message, tag = "8")]
     State(State),
+    #[prost(message, tag = "9")]
+    Backup(Part),
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Part {
+    #[prost(uint64, tag = "1")]
+    id: u64,
+    #[prost(uint64, tag = "2")]
+    offset: u64,
+    #[prost(bytes = "bytes", tag = "3")]
+    bytes: Bytes,
+    #[prost(bool, tag = "4")]
+    done: bool,
+    #[prost(uint64, tag = "5")]
+    estimate_bytes: u64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -202,6 +220,13 @@ impl From<&Managed> for WireManaged {
                 seq: state.seq.map(|seq| seq.0),
                 answer: state.answer.as_ref().map(Into::into),
             }),
+            Managed::Backup(part) => What::Backup(Part {
+                id: part.id,
+                offset: part.offset,
+                bytes: part.bytes.clone(),
+                done: part.done,
+                estimate_bytes: part.estimate_bytes,
+            }),
         };
         Self { what: Some(what) }
     }
@@ -230,6 +255,13 @@ impl TryFrom<WireManaged> for Managed {
             Some(What::State(state)) => Self::State(RequestState {
                 seq: state.seq.map(Seq),
                 answer: state.answer.map(TryInto::try_into).transpose()?,
+            }),
+            Some(What::Backup(part)) => Self::Backup(BackupPart {
+                id: part.id,
+                offset: part.offset,
+                bytes: part.bytes,
+                done: part.done,
+                estimate_bytes: part.estimate_bytes,
             }),
             None => {
                 return Err(Refusal::new(

@@ -19,6 +19,8 @@ mod faults;
 
 mod full_disk;
 
+mod restore;
+
 mod spool;
 
 mod upgrade;

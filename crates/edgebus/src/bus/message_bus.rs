@@ -17,6 +17,7 @@ use super::steps::Steps;
 use super::threads;
 use crate::clock::Clock;
 use crate::error::SendError;
+use crate::store::backup::Backup;
 use crate::store::{Replay, RequestStore, StoreError, StoreReader};
 
 /// A running store that many senders share. Cheap to clone.
@@ -190,6 +191,14 @@ impl MessageBus {
     /// Reads the store from any thread, while it is being written.
     pub fn reader(&self) -> StoreReader {
         self.inner.reader.clone()
+    }
+
+    /// Begins a backup of the store, which is taken while the bus works. Blocks; so does taking it.
+    ///
+    /// # Errors
+    /// As [`StoreReader::backup`].
+    pub fn backup(&self) -> Result<Backup, StoreError> {
+        self.reader().backup(self.inner.clock.now().wall_ms)
     }
 
     /// Everything stored from a sequence number on. Reads from disk: not for an async runtime's

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use edgebus_core::admin::{Admin, Managed};
+use edgebus_core::admin::{Admin, BackupPart, Managed};
 use edgebus_core::consumer::LeaseToken;
 use edgebus_core::stream::{Consume, Open, Subscribe};
 use edgebus_core::{Code, ConsumerName, Refusal, TopicPattern};
@@ -147,6 +147,22 @@ impl Client {
     /// Why not; [`Code::Unknown`] when it may have been done.
     pub async fn admin(&self, admin: Admin) -> Result<Managed, Refusal> {
         self.link.manage(admin).await
+    }
+
+    /// The next part of a backup of the server's store; the first one with nothing before it. They
+    /// are asked for one at a time, over a connection that lasts.
+    ///
+    /// # Errors
+    /// [`Code::Busy`] while another backup is taken there; [`Code::NotFound`] when this one has ended;
+    /// why the store cannot be read.
+    pub async fn backup_part(&self, before: Option<&BackupPart>) -> Result<BackupPart, Refusal> {
+        let (id, offset) = before.map_or((0, 0), |part| {
+            (part.id, part.offset + part.bytes.len() as u64)
+        });
+        match self.admin(Admin::Backup { id, offset }).await? {
+            Managed::Backup(part) if part.offset == offset => Ok(part),
+            other => Err(admin::mismatch(other)),
+        }
     }
 
     async fn open_stream(

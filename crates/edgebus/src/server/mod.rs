@@ -5,7 +5,8 @@
 //! again by [`reload`]; [`connection`] reads one client's frames and acts on them, for an
 //! [`asker`] as far as [`mod@authorize`] and [`permits`] let it; [`streams`] carries messages and
 //! notifications to it; [`reply`] writes what comes back, [`outgoing`] what memory there is for it;
-//! [`answers`] keeps replies that are waited for; [`queries`] and [`operators`] answer questions;
+//! [`answers`] keeps replies that are waited for; [`queries`] and [`operators`] answer questions, with
+//! [`backups`] for a copy of the store;
 //! [`clients`] knows who is connected, [`places`] how many may be; [`memory`] connects clients of
 //! the same process; [`descriptors`] sees to it that connections leave the store its files;
 //! [`counters`] and [`log_budget`] tell operators what was refused.
@@ -18,6 +19,7 @@
 mod answers;
 mod asker;
 mod authorize;
+mod backups;
 mod clients;
 mod config;
 mod connection;
@@ -100,6 +102,7 @@ pub(crate) struct Shared {
     undecided: Pool,
     outgoing: Outgoing,
     clients: clients::Clients,
+    backups: backups::Backups,
     turned_away: Semaphore,
     stopping: Flag,
     started: Instant,
@@ -222,6 +225,7 @@ impl Shared {
             outgoing: Outgoing::new(config.limits.outgoing_bytes_max),
             config,
             clients: clients::Clients::default(),
+            backups: backups::Backups::default(),
             turned_away: Semaphore::new(TURNED_AWAY_MAX),
             stopping: Flag::default(),
             started: Instant::now(),

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use super::Shared;
 use super::asker::{Asker, change};
+use super::backups;
 use super::permits::{Permit, permit, set_up};
 use crate::access::Rights;
 use crate::flag::Flag;
@@ -39,6 +40,10 @@ pub(super) async fn answer(
     let managed = match permit(&shared, &asker, admin).await {
         Ok(Permit::Answer(managed)) => Ok(managed),
         Ok(Permit::Ask(Admin::Clients)) => Ok(Managed::Clients(shared.clients.all())),
+        Ok(Permit::Ask(Admin::Backup { id, offset })) => {
+            let part = backups::part(&shared, (id, offset), frame_bytes / SHARE, ending).await;
+            part.map(Managed::Backup)
+        }
         Ok(Permit::Ask(admin @ Admin::Next { .. })) => {
             let until = Until {
                 asker: asker.clone(),

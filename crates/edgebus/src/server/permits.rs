@@ -73,6 +73,12 @@ pub(super) async fn permit(
                 return Ok(Permit::Answer(Managed::State(RequestState::default())));
             }
         }
+        // It holds everything: who takes it must be allowed to read all that is in it.
+        Admin::Backup { .. } => {
+            for verb in [Verb::Admin, Verb::Replay, Verb::DeadLetters] {
+                asker.may(verb, &[])?;
+            }
+        }
         // Also what this version does not know.
         _ => asker.may(Verb::Admin, &[])?,
     }

@@ -216,7 +216,8 @@ impl Consumers {
 }
 
 impl ConsumerRow {
-    fn new(name: &ConsumerName, ledger: &Ledger) -> Self {
+    /// Of a ledger.
+    pub(super) fn new(name: &ConsumerName, ledger: &Ledger) -> Self {
         let body = ledger.encode();
         debug_assert_eq!(
             Ledger::decode(&body).as_ref(),

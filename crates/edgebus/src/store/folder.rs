@@ -11,6 +11,8 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use edgebus_core::{Code, Refusal};
+
 use super::StoreError;
 use super::tables::{FORMAT_VERSION, TablesFile};
 use crate::files::{File, Files, OpenMode};
@@ -28,9 +30,10 @@ pub(crate) struct Kind {
 }
 
 /// Every kind there is, so that one is not taken for the other.
-const KINDS: [Kind; 2] = [STORE, SPOOL];
+const KINDS: [Kind; 3] = [STORE, SPOOL, RESTORING];
 
-const STORE: Kind = Kind {
+/// What this is about.
+pub(super) const STORE: Kind = Kind {
     name: "a store",
     word: "edgebus-store",
     newest: FORMAT_VERSION,
@@ -40,6 +43,14 @@ const STORE: Kind = Kind {
 pub(crate) const SPOOL: Kind = Kind {
     name: "a spool",
     word: "edgebus-spool",
+    newest: 1,
+};
+
+/// A store that is being made of a backup: no version opens it, and none makes a new one in its
+/// place.
+pub(super) const RESTORING: Kind = Kind {
+    name: "an unfinished restore",
+    word: "edgebus-restoring",
     newest: 1,
 };
 
@@ -202,6 +213,13 @@ pub(crate) fn read_version(
     if let Some(other) = KINDS.iter().find(|other| other.word == word)
         && other.word != kind.word
     {
+        if other.word == RESTORING.word {
+            let what = format!(
+                "{} holds a restore that was not finished: remove the folder, and restore the backup again",
+                dir.display()
+            );
+            return Err(Refusal::new(Code::BadConfig, what).into());
+        }
         return Err(StoreError::WrongKind {
             path: dir.to_owned(),
             found: other.name,

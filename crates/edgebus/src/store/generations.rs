@@ -5,6 +5,9 @@
 //! tables of 131,072. A whole table is dropped at once when its ids are old enough. A look-up asks
 //! the range and the filter of each generation before its tree, so ordered ids ask few filters.
 
+mod pages;
+mod restored;
+
 use std::sync::{Arc, OnceLock};
 
 use edgebus_core::{RequestId, Scope, Seq};
@@ -18,6 +21,9 @@ use super::overlay::StoredId;
 use super::tables::{
     ID_FILTERS, IdKey, IdTable, IdValue, METADATA, generation_rows, id_table_name, meta, metadata,
 };
+
+pub(super) use pages::IdCursor;
+pub(super) use restored::{NewIds, restore_closed};
 
 /// Bytes of a stored filter in one row.
 const FILTER_PART_BYTES: usize = 32 * 1024;
@@ -225,6 +231,7 @@ impl Generations {
                 generation.range.get_or_init(|| range);
             }
             list.push(GenerationView {
+                number: generation.number,
                 table,
                 filter: generation.filter.clone(),
                 first: range.0,
@@ -232,7 +239,12 @@ impl Generations {
             });
         }
         list.reverse();
-        Ok(GenerationsView { list })
+        let all = self.list.iter();
+        let all = all.map(|generation| (generation.number, generation.closed));
+        Ok(GenerationsView {
+            list,
+            all: all.collect(),
+        })
     }
 }
 
@@ -311,9 +323,12 @@ fn filter_from_parts(parts: &[Vec<u8>]) -> Option<IdFilter> {
 #[derive(Debug)]
 pub(super) struct GenerationsView {
     list: Vec<GenerationView>,
+    /// Every generation there is, oldest first; the last one is open.
+    all: Vec<(u64, Option<Closed>)>,
 }
 
 struct GenerationView {
+    number: u64,
     table: redb::ReadOnlyTable<IdKey, IdValue>,
     filter: Option<Arc<IdFilter>>,
     first: IdKey,

@@ -33,6 +33,11 @@ impl Fingerprinter {
         Self { key }
     }
 
+    /// The key, for a copy of the store. It is a secret.
+    pub(super) fn key(&self) -> (u64, u64) {
+        self.key
+    }
+
     /// SipHash-2-4 (128 bits) of topic length, topic and payload.
     pub fn fingerprint(&self, record: &Record) -> u128 {
         let mut hasher = SipHasher24::new_with_keys(self.key.0, self.key.1);

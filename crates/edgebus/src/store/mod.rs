@@ -10,7 +10,8 @@
 //! becomes durable; [`overlay`] where it waits in memory; [`consumers`] what is known of consumers;
 //! [`block`], [`ids`], [`tables`] how it looks in redb; [`sealed`], [`view`] and [`reader`] how it is
 //! read; [`sealer`] how it gets from the journal to redb; [`front`] what retention knows; [`folder`]
-//! who may open it; [`upgrade`] how an earlier format becomes this one; [`request_store`] the whole.
+//! who may open it; [`upgrade`] how an earlier format becomes this one; [`request_store`] the whole;
+//! [`backup`] a store as one file, and back.
 //!
 //! Called by the engine (writes), its sealer thread, and readers of any thread.
 //!
@@ -19,6 +20,7 @@
 //! new view is published before what it replaces is pruned.
 
 mod backend;
+pub mod backup;
 mod block;
 mod consumers;
 pub(crate) mod dead_letter;
@@ -43,6 +45,8 @@ mod tables;
 mod upgrade;
 mod view;
 
+use std::path::Path;
+
 pub use dead_letter::{DeadLetter, NewLetter};
 pub use error::StoreError;
 pub use ids::Fingerprinter;
@@ -51,3 +55,12 @@ pub use reader::StoreReader;
 pub use replay::Replay;
 pub use request_store::{Admission, RequestStore, StageError, StoreConfig, TailRead};
 pub use sealer::{SealStep, Sealer};
+
+/// Store time (milliseconds since the store was made) and wall clock (unix milliseconds) of the last
+/// group in the journal of a folder. For someone who does not own it: nothing is changed and nothing
+/// is told about damage; a journal that cannot be read, or is changed meanwhile, gives `None`.
+pub fn last_group_times(dir: &Path) -> Option<(u64, u64)> {
+    let journal = dir.join("journal");
+    let times = journal::look(&crate::files::RealFiles, &journal, |_, _, _| Ok(())).ok()?;
+    (times.1 > 0).then_some(times)
+}

@@ -10,6 +10,7 @@ use edgebus_core::{Code, ConsumerName, Entry, Lsn, Refusal, RequestId, Scope, Se
 use prost::Message as _;
 
 use super::StoreError;
+use super::backup::Backup;
 use super::dead_letter::{DeadLetter, Fate};
 use super::ids::Fingerprinter;
 use super::overlay::{Group, LetterChange};
@@ -290,6 +291,14 @@ impl StoreReader {
     /// Everything a query selects, page by page; the query's limit is that of a page.
     pub fn replay(&self, query: LogQuery) -> Replay {
         Replay::new(self.clone(), query)
+    }
+
+    /// Begins a backup at a moment of the wall clock (unix milliseconds), which is written into it.
+    ///
+    /// # Errors
+    /// [`Code::Busy`] while another one is taken.
+    pub fn backup(&self, wall_ms: u64) -> Result<Backup, StoreError> {
+        Backup::begin(self.shared.clone(), wall_ms)
     }
 
     /// The store's figures; those of connections and of the process are left at 0.

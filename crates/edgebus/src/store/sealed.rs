@@ -3,6 +3,8 @@
 //! Replaced after every seal; readers hold one only for the length of a call, as redb cannot
 //! reuse pages under it.
 
+mod pages;
+
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -169,13 +171,11 @@ impl Sealed {
             }
             let row = self.guard("read", || self.log.range(at.0..)?.next().transpose())?;
             let Some((key, value)) = row else {
-                let detail = format!("request_log: the block that holds seq {at} is missing");
-                return Err(StoreError::corrupt(&self.path, detail));
+                return Err(self.missing_block(at));
             };
             let block = Block::parse(key.value(), value.value()).map_err(|e| self.corrupt(e))?;
             if block.first_seq > at {
-                let detail = format!("request_log: the block that holds seq {at} is missing");
-                return Err(StoreError::corrupt(&self.path, detail));
+                return Err(self.missing_block(at));
             }
             if block.may_hold(query) {
                 for entry in block.entries().map_err(|e| self.corrupt(e))? {
@@ -193,6 +193,12 @@ impl Sealed {
             at = block.last_seq.next();
         }
         Ok(at)
+    }
+
+    /// A block that is not there and was not trimmed.
+    pub(super) fn missing_block(&self, seq: Seq) -> StoreError {
+        let detail = format!("request_log: the block that holds seq {seq} is missing");
+        StoreError::corrupt(&self.path, detail)
     }
 
     fn corrupt(&self, refusal: Refusal) -> StoreError {

@@ -119,6 +119,18 @@ impl TablesFile {
     /// # Errors
     /// What the operating system or redb says; the temporary file may stay.
     pub(super) fn create(&self, dir: &Path) -> Result<(), StoreError> {
+        self.create_with(dir, |_, _| Ok(()))
+    }
+
+    /// The same with more in the tables; `fill` gets the database and where it is so far.
+    ///
+    /// # Errors
+    /// Those of `fill`, too.
+    pub(super) fn create_with(
+        &self,
+        dir: &Path,
+        fill: impl FnOnce(&Database, &Path) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
         let temporary = self.path.with_extension("redb.new");
         let file = self
             .files
@@ -129,6 +141,7 @@ impl TablesFile {
             .create_with_backend(FileBackend::released(file.clone()));
         let database = database.map_err(|e| StoreError::redb("create", &temporary, e))?;
         fill_new(&database).map_err(|e| StoreError::redb("fill", &temporary, e))?;
+        fill(&database, &temporary)?;
         database
             .close()
             .map_err(|e| StoreError::redb("close", &temporary, e))?;

@@ -12,6 +12,7 @@ use edgebus_core::{RequestId, Scope, Seq};
 use parking_lot::{Mutex, RwLock};
 
 use super::StoreError;
+use super::backup::Capture;
 use super::consumers::Consumers;
 use super::front::LogFront;
 use super::gate::Gate;
@@ -30,6 +31,10 @@ pub(super) struct Shared {
     pub(super) front: Mutex<LogFront>,
     pub(super) segments: Arc<Segments>,
     pub(super) keys: Fingerprinter,
+    /// The store's, drawn when it was made.
+    pub(super) store_id: [u8; 16],
+    /// What a backup has to know of; `None` while none is taken. Locked before the state.
+    pub(super) capture: Mutex<Option<Capture>>,
     pub(super) counters: Counters,
     pub(super) gate: Gate,
     pub(super) poisoned: OnceLock<String>,
@@ -80,6 +85,7 @@ impl Shared {
         consumers: Consumers,
         segments: Arc<Segments>,
         keys: Fingerprinter,
+        store_id: [u8; 16],
     ) -> Self {
         Self {
             state: RwLock::new(state),
@@ -87,6 +93,8 @@ impl Shared {
             front: Mutex::default(),
             segments,
             keys,
+            store_id,
+            capture: Mutex::default(),
             counters: Counters {
                 // There is nothing before the first.
                 pruned_seq: AtomicU64::new(1),

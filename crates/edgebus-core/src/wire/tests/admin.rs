@@ -6,8 +6,8 @@ use proptest::option;
 
 use super::*;
 use crate::admin::{
-    Admin, ClientInfo, ConsumerInfo, DeadLetterFilter, DeadLetterRow, LetterState, Managed,
-    Position, RequestState,
+    Admin, BackupPart, ClientInfo, ConsumerInfo, DeadLetterFilter, DeadLetterRow, LetterState,
+    Managed, Position, RequestState,
 };
 use crate::consumer::{
     Answer, AttemptError, ConsumerConfig, DeadLetterCode, Hold, Reply, Settlement, Start,
@@ -166,6 +166,7 @@ fn admin() -> impl Strategy<Value = Admin> {
         any::<[u8; 16]>().prop_map(|id| Admin::RequestState {
             id: RequestId::from_bytes(id)
         }),
+        any::<(u64, u64)>().prop_map(|(id, offset)| Admin::Backup { id, offset }),
     ];
     prop_oneof![consumers, letters, rest]
 }
@@ -275,6 +276,17 @@ fn managed() -> impl Strategy<Value = Managed> {
                 answer,
             })
         }),
+        (any::<(u64, u64, u64, bool)>(), vec(any::<u8>(), 0..99)).prop_map(
+            |((id, offset, estimate_bytes, done), bytes)| {
+                Managed::Backup(BackupPart {
+                    id,
+                    offset,
+                    bytes: bytes.into(),
+                    done,
+                    estimate_bytes,
+                })
+            }
+        ),
     ]
 }
 

@@ -52,6 +52,15 @@ pub(super) struct Spare {
 }
 
 impl Segments {
+    /// None yet, of that size.
+    pub(crate) fn none(segment_bytes: u64) -> Self {
+        Self {
+            segment_bytes,
+            spares_made: SPARES,
+            state: Mutex::default(),
+        }
+    }
+
     /// The segments found in use, oldest first, and the spares among the names of a folder. What
     /// a spare holds does not matter; one of another size is removed.
     ///

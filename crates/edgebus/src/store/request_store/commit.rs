@@ -164,11 +164,10 @@ impl RequestStore {
         Counters::add(&counters.appended, staged.appends.len() as u64);
         Counters::add(&counters.appended_bytes, staged.appended_bytes());
         let mut changes = Vec::new();
-        {
-            let mut consumers = self.shared.consumers.write();
-            for op in staged.others {
-                consumers.apply(op, &mut changes);
-            }
+        // Both are held until both are done: whoever reads both, in this order, sees one moment.
+        let mut consumers = self.shared.consumers.write();
+        for op in staged.others {
+            consumers.apply(op, &mut changes);
         }
         let mut state = self.shared.state.write();
         let group = Group {

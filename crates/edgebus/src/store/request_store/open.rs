@@ -98,7 +98,13 @@ impl RequestStore {
             open: overlays.open,
         };
         let ledgers = overlays.consumers.ledgers.clone();
-        let shared = Arc::new(Shared::new(state, overlays.consumers, segments, keys));
+        let shared = Arc::new(Shared::new(
+            state,
+            overlays.consumers,
+            segments,
+            keys,
+            folder.id,
+        ));
         let sealer = Sealer::new(
             shared.clone(),
             files.clone(),

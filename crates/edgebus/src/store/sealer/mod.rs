@@ -280,11 +280,17 @@ impl Sealer {
             self.shared.keys,
         )
         .map_err(|e| StoreError::redb("read", &self.tables.path, e))?;
+        // A backup that takes this view learns with it what the overlay brought.
+        let mut capture = self.shared.capture.lock();
+        if let (Some(capture), Some(overlay)) = (&mut *capture, sealed) {
+            capture.note(overlay);
+        }
         let mut front = self.shared.front.lock();
         let mut state = self.shared.state.write();
         let old_view = std::mem::replace(&mut state.sealed, Arc::new(view));
         let old_overlay = sealed.and_then(|_| state.closed.pop_front());
         drop(state);
+        drop(capture);
         front.sealed(change.sealed);
         if let Some(last) = change.pruned {
             front.removed(last);

@@ -18,7 +18,7 @@ const CONSUMERS: [&str; 3] = ["till", "kitchen", "audit"];
 
 /// One thing that happens; numbers are taken modulo what there is.
 #[derive(Clone, Debug)]
-enum Act {
+pub(super) enum Act {
     Append,
     Put(usize, u64),
     Delete(usize),
@@ -89,7 +89,7 @@ fn change() -> impl Strategy<Value = ConsumerOp> {
     ]
 }
 
-fn act() -> impl Strategy<Value = Act> {
+pub(super) fn act() -> impl Strategy<Value = Act> {
     let consumer = || 0..CONSUMERS.len();
     prop_oneof![
         8 => Just(Act::Append),
@@ -112,10 +112,10 @@ fn act() -> impl Strategy<Value = Act> {
 
 /// What the store should hold.
 #[derive(Clone, Default)]
-struct Model {
-    first: u64,
-    last: u64,
-    ledgers: BTreeMap<ConsumerName, Ledger>,
+pub(super) struct Model {
+    pub(super) first: u64,
+    pub(super) last: u64,
+    pub(super) ledgers: BTreeMap<ConsumerName, Ledger>,
     /// The highest epoch of those that were removed.
     removed_epoch: u32,
     replies: BTreeMap<Seq, Reply>,
@@ -161,7 +161,7 @@ impl Model {
         number
     }
 
-    fn check(&self, store: &RequestStore) {
+    pub(super) fn check(&self, store: &RequestStore) {
         assert_eq!(store.ledgers(), &self.ledgers);
         let reader = store.reader();
         assert_eq!(reader.consumers(), self.ledgers);
@@ -220,10 +220,10 @@ fn seen(letter: &DeadLetter) -> Letter {
 }
 
 /// The store, and what it should hold: on disk, and with what is staged.
-struct Run {
+pub(super) struct Run {
     folder: tempfile::TempDir,
-    store: RequestStore,
-    synced: Model,
+    pub(super) store: RequestStore,
+    pub(super) synced: Model,
     staged: Model,
 }
 
@@ -234,7 +234,7 @@ fn open(folder: &tempfile::TempDir) -> RequestStore {
 }
 
 impl Run {
-    fn act(&mut self, act: Act) {
+    pub(super) fn act(&mut self, act: Act) {
         let (store, model) = (&mut self.store, &mut self.staged);
         let now = store.clock().now();
         match act {
@@ -345,7 +345,7 @@ impl Run {
         }
     }
 
-    fn commit(&mut self) {
+    pub(super) fn commit(&mut self) {
         let now = self.store.clock().now();
         self.store.commit(now).expect("durable");
         self.synced = self.staged.clone();
@@ -455,18 +455,23 @@ fn pick_letter(model: &Model, number: u64) -> Option<u64> {
     model.letters.keys().nth(index as usize).copied()
 }
 
-fn run(acts: Vec<Act>) {
+/// An empty store.
+pub(super) fn new_run() -> Run {
     let folder = tempfile::tempdir().expect("folder");
     let model = Model {
         first: 1,
         ..Model::default()
     };
-    let mut run = Run {
+    Run {
         store: open(&folder),
         folder,
         synced: model.clone(),
         staged: model,
-    };
+    }
+}
+
+fn run(acts: Vec<Act>) {
+    let mut run = new_run();
     for act in acts {
         run.act(act);
     }

@@ -6,6 +6,8 @@ pub(crate) mod manual_clock;
 
 mod model;
 
+mod backup;
+
 mod consumers;
 
 mod torn_tail;
