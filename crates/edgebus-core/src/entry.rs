@@ -110,8 +110,14 @@ impl Entry {
         if bytes.len() < HEADER_BYTES_V1 + RECORD_HEADER_BYTES {
             return Err(corrupt("is cut short"));
         }
-        if bytes[4] != TYPE_APPEND || !(1..=VERSION).contains(&bytes[5]) {
-            return Err(corrupt("has a type or version that is not known"));
+        if bytes[4] != TYPE_APPEND {
+            return Err(corrupt("has a type that is not known"));
+        }
+        if !(1..=VERSION).contains(&bytes[5]) {
+            return Err(corrupt(&format!(
+                "has version {}, this edgebus knows up to {VERSION}",
+                bytes[5]
+            )));
         }
         let header = header_bytes(&bytes);
         let identity = usize::from(u16::from_le_bytes([bytes[6], bytes[7]]));

@@ -10,9 +10,10 @@
 //! - [`checker`]: whether that keeps the contract
 //! - [`world`]: the real server and its clients on all that, from a seed; [`mod@run`]: many seeds
 //! - [`processes`]: the real binary on the real machine, killed, starved and let down by its disk
+//! - [`network`]: the real binary under floods of connections, and while its certificates change
 //! - [`fuzz`]: bytes that nobody meant, for every decoder
 //!
-//! Architecture invariant: but for [`processes`], which are real, nothing here reads the machine's clock, its randomness or its file
+//! Architecture invariant: but for [`processes`] and [`network`], which are real, nothing here reads the machine's clock, its randomness or its file
 //! system, and nothing iterates over a hash map. A run that cannot be repeated from its seed is
 //! worth nothing.
 
@@ -31,6 +32,8 @@ pub mod world;
 pub mod run;
 
 pub mod processes;
+
+pub mod network;
 
 pub mod fuzz;
 

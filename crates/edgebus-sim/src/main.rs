@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use edgebus_sim::fuzz;
+use edgebus_sim::network::{certificates, flood};
 use edgebus_sim::processes::{crash, failure, full_disk, inject, ready, snapshots, soak};
 use edgebus_sim::run;
 
@@ -42,6 +43,11 @@ enum Command {
         /// Where its files are
         dir: PathBuf,
     },
+    /// Flood the real server with connections, and measure what honest clients notice
+    Flood(flood::Options),
+    /// Refuse strangers and replace every certificate while tills go on sending
+    Certificates(certificates::Options),
+    /// Give decoders bytes that nobody meant
     Fuzz(fuzz::command::Options),
 }
 
@@ -56,6 +62,8 @@ fn main() -> ExitCode {
         Command::FullDisk(options) => failure::exit(full_disk::run(&options)),
         Command::Soak(options) => failure::exit(soak::run(&options)),
         Command::Control { dir } => failure::exit(snapshots::control::run(&dir)),
+        Command::Flood(options) => failure::exit(flood::run(&options)),
+        Command::Certificates(options) => failure::exit(certificates::run(&options)),
         Command::Fuzz(options) => fuzz::command::fuzz(&options),
     }
 }

@@ -17,6 +17,7 @@ mod dlq;
 mod guests;
 mod hangup;
 mod log;
+mod newer;
 mod operations;
 mod publish;
 mod refusals;

@@ -121,12 +121,14 @@ impl<'a> Block<'a> {
     /// Checks the bytes found under a key.
     ///
     /// # Errors
-    /// [`Code::Corrupt`] naming the requests concerned.
+    /// [`Code::Corrupt`] naming the requests concerned, also for one of a later version.
     pub(super) fn parse(key: u64, bytes: &'a [u8]) -> Result<Self, Refusal> {
-        let whole = bytes.len() >= HEADER_BYTES_V1
-            && bytes[..4] == crc32c::crc32c(&bytes[4..]).to_le_bytes()
-            && (bytes[4] == 1 || bytes[4] == VERSION && bytes.len() >= HEADER_BYTES);
-        if !whole {
+        let intact = bytes.len() >= HEADER_BYTES_V1
+            && bytes[..4] == crc32c::crc32c(&bytes[4..]).to_le_bytes();
+        if intact && bytes[4] > VERSION {
+            return Err(newer(key, bytes[4]));
+        }
+        if !intact || bytes[4] == 0 || bytes[4] == VERSION && bytes.len() < HEADER_BYTES {
             return Err(corrupt(key));
         }
         let first = u64_at(bytes, 16);
@@ -249,6 +251,17 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
+#[cold]
+fn newer(seq: u64, version: u8) -> Refusal {
+    Refusal::new(
+        Code::Corrupt,
+        format!(
+            "request_log, the block that holds seq {seq}: it has version {version}, this edgebus knows up to \
+             {VERSION}: update edgebus"
+        ),
+    )
 }
 
 #[cold]

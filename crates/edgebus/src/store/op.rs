@@ -143,7 +143,9 @@ impl Op {
             return Err(corrupt("has a length that does not fit"));
         }
         if version != VERSION {
-            return Err(corrupt("has a version that is not known"));
+            return Err(corrupt(&format!(
+                "has version {version} of type {kind}, this edgebus knows {VERSION}"
+            )));
         }
         let mut body = ops.split_to(length).slice(HEADER_BYTES..);
         match kind {

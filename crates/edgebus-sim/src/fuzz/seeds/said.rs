@@ -96,11 +96,14 @@ fn works() -> Vec<u8> {
     ];
     let items = (1..).map(made::token).zip(&settlements);
     let settles = session.settle(worker, items, Some(12));
-    let credits = session.credit(worker, 64);
+    // A client says so once the stream is open, which nobody tells this one.
+    let credits = Frame::Credit {
+        stream: worker,
+        credit: 64,
+    };
     let ends = [worker, listener].map(|stream| session.close_stream(stream));
-    let frames = [hello, opens, listens, settles];
-    let later = credits.into_iter().chain(ends.into_iter().flatten());
-    bytes_of(frames.into_iter().chain(later))
+    let frames = [hello, opens, listens, settles, credits];
+    bytes_of(frames.into_iter().chain(ends.into_iter().flatten()))
 }
 
 fn asks() -> Vec<u8> {

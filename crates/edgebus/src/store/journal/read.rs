@@ -40,9 +40,8 @@ impl SegmentReader {
         let mut block = vec![0; BLOCK_BYTES];
         file.read_at(&mut block, 0).map_err(io("read"))?;
         let header = SegmentHeader::parse(&block).filter(|header| header.number == number);
-        let header = header.ok_or_else(|| {
-            StoreError::corrupt(&path, "the segment's header (byte 0) is damaged")
-        })?;
+        let header =
+            header.ok_or_else(|| StoreError::corrupt(&path, SegmentHeader::why_not(&block)))?;
         Ok(Self {
             file,
             number,

@@ -222,7 +222,7 @@ fn read_segment(
         }
     }
     let header = SegmentHeader::parse(&bytes)
-        .ok_or_else(|| StoreError::corrupt(&path, "the segment's header (byte 0) is damaged"))?;
+        .ok_or_else(|| StoreError::corrupt(&path, SegmentHeader::why_not(&bytes)))?;
     if header.number != number {
         let detail = format!("the segment's header says it is number {}", header.number);
         return Err(StoreError::corrupt(&path, detail));

@@ -47,6 +47,25 @@ impl SegmentHeader {
         block
     }
 
+    /// The format that a first block with a right checksum names, if it is a later one.
+    fn newer_format(block: &[u8]) -> Option<u32> {
+        let block = block.get(..END)?;
+        let intact =
+            block[..8] == MAGIC && block[8..12] == crc32c::crc32c(&block[12..END]).to_le_bytes();
+        let format = u32::from_le_bytes([block[12], block[13], block[14], block[15]]);
+        (intact && format > FORMAT).then_some(format)
+    }
+
+    /// Why a first block is no header, for people.
+    pub(super) fn why_not(block: &[u8]) -> String {
+        match Self::newer_format(block) {
+            Some(format) => format!(
+                "the segment has format {format}, this edgebus knows {FORMAT}: update edgebus"
+            ),
+            None => "the segment's header (byte 0) is damaged".to_owned(),
+        }
+    }
+
     /// The header in a first block, unless its checksum, format or name is wrong, or it begins with
     /// lsn 0, which no change ever has.
     pub(super) fn parse(block: &[u8]) -> Option<Self> {

@@ -202,8 +202,12 @@ fn spool_of_another_process_or_of_a_newer_version_is_left_alone() {
     let version = folder.path().join("VERSION");
     let text = fs::read_to_string(&version).expect("VERSION");
     fs::write(&version, text.replace("edgebus-spool 1", "edgebus-spool 2")).expect("written");
+    let lock = folder.path().join("LOCK");
+    fs::remove_file(&lock).expect("there");
+    let before = crate::store::contents(folder.path());
     let error = Spool::open(folder.path(), small()).expect_err("newer");
     assert_eq!(error.code(), Code::NewerFormat);
+    assert!(crate::store::contents(folder.path()) == before && !lock.exists());
     fs::write(&version, text.replace("edgebus-spool 1", "something 1")).expect("written");
     let error = Spool::open(folder.path(), small()).expect_err("unknown");
     assert_eq!(error.code(), Code::Corrupt);

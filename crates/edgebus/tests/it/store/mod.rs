@@ -32,6 +32,8 @@ mod fixture;
 
 pub(crate) mod format;
 
+mod newer;
+
 mod format_rows;
 
 use std::collections::BTreeMap;
