@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::figures::{self, Figures, judge, middle_and_most, verdict};
+use super::figures::{Figures, judge, middle_and_most, verdict};
 use super::load::notes::Notes;
 use super::load::{Load, Plan};
 use super::server::Setup;
@@ -34,9 +34,6 @@ pub struct Options {
     /// The edgebus to try [default: the one of this workspace, built if need be]
     #[arg(long, value_name = "PATH")]
     pub binary: Option<PathBuf>,
-    /// Write all that was noted to this file
-    #[arg(long, value_name = "FILE")]
-    pub story: Option<PathBuf>,
 }
 
 /// Kills, checks, and prints what it was.
@@ -56,15 +53,13 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         mut ready,
         starts_killed,
     } = interrupt::run(crash(&mut setup, options.cycles, seed))?;
-    let violations = judge(&history);
-    if let Some(file) = &options.story {
-        figures::write_story(&history, file)?;
-    }
+    let violations = judge(&history, &format!("crash-{seed}"));
     println!("  {:<24} {}", "kills under load", options.cycles);
     println!("  {:<24} {starts_killed}", "kills while starting");
     print!("{}", Figures::of(&history));
     println!("  {:<24} {}", "ready after", middle_and_most(&mut ready));
     println!("  {:<24} {:.1} s", "took", begun.elapsed().as_secs_f64());
+    keep_if_wrong(folder, violations.len());
     verdict(violations.len())
 }
 
@@ -74,6 +69,13 @@ pub(super) fn folder() -> Result<tempfile::TempDir, Failure> {
         .prefix("edgebus-sim-")
         .tempdir()
         .map_err(|e| Failure::broken("a folder", e))
+}
+
+/// What went wrong can be looked at: the data and the log of the servers stay.
+pub(super) fn keep_if_wrong(folder: tempfile::TempDir, violations: usize) {
+    if violations > 0 {
+        eprintln!("data and logs are in {}", folder.keep().display());
+    }
 }
 
 /// A seed that nobody chose.

@@ -13,8 +13,6 @@ use crate::history::{Event, History, Outcome, Place};
 
 /// Violations that are shown in full.
 const SHOWN_MAX: usize = 20;
-/// Events before a place that are shown with a violation.
-const BEFORE: u32 = 0;
 
 /// What came of a run's calls.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -100,17 +98,22 @@ impl fmt::Display for Figures {
     }
 }
 
-/// Checks a run; what is wrong goes to standard error, with what was noted there.
-pub fn judge(history: &History) -> Vec<Violation> {
+/// Checks a run; what is wrong goes to standard error, with what was noted there. All that was
+/// noted stays in a file then, which is named after the run.
+pub fn judge(history: &History, run: &str) -> Vec<Violation> {
     let violations = check(history);
+    if !violations.is_empty() {
+        let file = std::env::temp_dir().join(format!("edgebus-sim-{run}.story"));
+        match write_story(history, &file) {
+            Ok(()) => eprintln!("all that was noted is in {}", file.display()),
+            Err(failure) => eprintln!("{failure}"),
+        }
+    }
     for violation in violations.iter().take(SHOWN_MAX) {
         eprintln!("VIOLATION {violation}");
         for place in &violation.places {
-            let first = place.0.saturating_sub(BEFORE);
-            for at in first..=place.0 {
-                if let Some(noted) = history.noted.get(at as usize) {
-                    eprintln!("    {} {noted}", Place(at));
-                }
+            if let Some(noted) = history.noted.get(place.0 as usize) {
+                eprintln!("    {place} {noted}");
             }
         }
     }
@@ -124,7 +127,7 @@ pub fn judge(history: &History) -> Vec<Violation> {
 ///
 /// # Errors
 /// [`Failure::Broken`] when it cannot be written.
-pub fn write_story(history: &History, file: &Path) -> Result<(), Failure> {
+fn write_story(history: &History, file: &Path) -> Result<(), Failure> {
     let write = || {
         let mut out = BufWriter::new(File::create(file)?);
         for (place, noted) in (0..).zip(&history.noted) {

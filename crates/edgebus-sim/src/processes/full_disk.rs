@@ -101,7 +101,8 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         for what in &round.violations {
             eprintln!("VIOLATION on {} MiB: {what}", size.disk / MIB);
         }
-        violations += judge(&history).len() + round.violations.len();
+        violations +=
+            judge(&history, &format!("full-disk-{seed}-{number}")).len() + round.violations.len();
         figures.add(&Figures::of(&history));
         told.add(round);
     }

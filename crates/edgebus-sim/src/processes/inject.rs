@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::crash::{any_seed, folder, tuning};
+use super::crash::{any_seed, folder, keep_if_wrong, tuning};
 use super::figures::{Figures, judge, verdict};
 use super::load::notes::Notes;
 use super::load::{Load, Plan};
@@ -73,7 +73,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     let mut setup = Setup::new(&binary, folder.path());
     let inject = inject(&mut setup, &strace, options.cycles, seed);
     let (history, came) = interrupt::run(inject)?;
-    let violations = judge(&history).len() + came.violations.len();
+    let violations = judge(&history, &format!("inject-{seed}")).len() + came.violations.len();
     for violation in &came.violations {
         eprintln!("VIOLATION {violation}");
     }
@@ -89,6 +89,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     }
     print!("{}", Figures::of(&history));
     println!("  {:<24} {:.1} s", "took", begun.elapsed().as_secs_f64());
+    keep_if_wrong(folder, violations);
     verdict(violations)
 }
 
@@ -127,9 +128,9 @@ async fn inject(
     let load = Load::start(&Plan::new(seed), server.url(), &notes);
     server.kill()?;
     notes.died(Death::Kill);
-    let log = setup.log.with_file_name("strace.log");
     let mut came = Came::default();
-    for _ in 0..cycles {
+    for cycle in 1..=cycles {
+        let log = setup.log.with_file_name(format!("strace-{cycle}.log"));
         let injection = any(&mut rng);
         setup.config = tuning(&mut rng);
         setup.under = injection.runner(strace, &log);

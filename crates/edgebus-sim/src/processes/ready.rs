@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use edgebus::{Client, Message, RequestId, Topic};
 
-use super::crash::{any_seed, folder};
+use super::crash::{any_seed, folder, keep_if_wrong};
 use super::figures::{middle_and_most, verdict};
 use super::server::{Server, Setup};
 use super::{Failure, binary, interrupt, tools};
@@ -57,6 +57,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     println!("  {:<24} {ready}", "listens after");
     let served = middle_and_most(&mut measured.served);
     println!("  {:<24} {served}", "first receipt after");
+    keep_if_wrong(folder, measured.lost);
     verdict(measured.lost)
 }
 

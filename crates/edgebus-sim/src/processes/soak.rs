@@ -13,7 +13,7 @@ use edgebus::{Client, ConsumeConfig, Refusal, Seq, Subscription};
 use rustix::process::Pid;
 use tokio::task::JoinSet;
 
-use super::crash::{any_seed, folder};
+use super::crash::{any_seed, folder, keep_if_wrong};
 use super::figures::{Figures, judge, verdict};
 use super::load::notes::Notes;
 use super::load::{Load, Plan};
@@ -78,12 +78,13 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     setup.config = config(options.minutes);
     let time = Duration::from_secs_f64(options.minutes * 60.0);
     let (history, samples) = interrupt::run(soak(&mut setup, time, seed))?;
-    let mut violations = judge(&history).len();
+    let mut violations = judge(&history, &format!("soak-{seed}")).len();
     for what in tell(&samples) {
         eprintln!("VIOLATION {what}");
         violations += 1;
     }
     print!("{}", Figures::of(&history));
+    keep_if_wrong(folder, violations);
     verdict(violations)
 }
 

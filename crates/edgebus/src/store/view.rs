@@ -148,9 +148,10 @@ impl Shared {
         look: impl FnMut() -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         match self.gate.look(look) {
-            Err(StoreError::Closed { path }) => {
+            // What keeps them closed may be what stopped the store.
+            Err(error @ (StoreError::Closed { .. } | StoreError::Refused(_))) => {
                 self.check()?;
-                Err(StoreError::Closed { path })
+                Err(error)
             }
             found => found,
         }

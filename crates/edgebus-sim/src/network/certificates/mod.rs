@@ -92,7 +92,7 @@ async fn certificates(binary: &Path, folder: &Path, options: &Options) -> Result
     notes.recorder().note(Event::Final(Box::new(last)));
     let history = notes.recorder().finish();
     print!("{}", Figures::of(&history));
-    Ok(wrong + judge(&history).len())
+    Ok(wrong + judge(&history, "certificates").len())
 }
 
 /// Says what is wrong; how much it was.

@@ -99,7 +99,7 @@ async fn flood(setup: &mut Setup, options: &Options, sizes: &Sizes) -> Result<us
     notes.recorder().note(Event::Final(Box::new(last)));
     let history = notes.recorder().finish();
     print!("{}", Figures::of(&history));
-    Ok(wrong + judge(&history).len())
+    Ok(wrong + judge(&history, "flood").len())
 }
 
 /// What those that never read will ask for.

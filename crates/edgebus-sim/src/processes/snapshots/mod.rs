@@ -129,7 +129,7 @@ impl World {
         }
         drop(control);
         let history = ending::end(load, server, &setup).await?;
-        taken.violations += judge(&history).len();
+        taken.violations += judge(&history, &format!("snapshots-{seed}")).len();
         taken.figures = Figures::of(&history);
         Ok(taken)
     }
@@ -187,7 +187,7 @@ impl World {
         for event in [Event::Died { how }, Event::Final(Box::new(last))] {
             history.noted.push(Noted { at, event });
         }
-        let violations = judge(&history).len();
+        let violations = judge(&history, &format!("snapshot-{cycle}")).len();
         if violations > 0 {
             eprintln!("in snapshot {cycle}");
         }
