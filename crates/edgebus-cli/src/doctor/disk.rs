@@ -22,6 +22,7 @@ const TIME_FACTOR_MAX: u32 = 4;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Syncs {
     pub(super) count: u64,
+    pub(super) mean_us: u64,
     pub(super) p50_us: u64,
     pub(super) p99_us: u64,
     pub(super) max_us: u64,
@@ -60,6 +61,7 @@ pub(super) fn measure(dir: &Path, time: Duration) -> Result<Syncs, CliError> {
     bar.finish_and_clear();
     Ok(Syncs {
         count: syncs.len(),
+        mean_us: syncs.mean() as u64,
         p50_us: syncs.value_at_quantile(0.5),
         p99_us: syncs.value_at_quantile(0.99),
         max_us: syncs.max(),

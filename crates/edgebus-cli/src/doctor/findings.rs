@@ -90,9 +90,10 @@ fn speed(syncs: &Syncs) -> Finding {
 }
 
 fn expect(syncs: &Syncs) -> Finding {
-    let each_us = (syncs.p50_us + BESIDE_US).max(1);
+    let each_us = (syncs.mean_us + BESIDE_US).max(1);
     let alone = 1_000_000 / each_us;
-    let together = (alone * TOGETHER).min(CPU_PER_S);
+    // While one half waits for its sync the other half comes.
+    let together = (alone * TOGETHER / 2).min(CPU_PER_S);
     let text = format!(
         "about {} messages a second from one sender that waits for each receipt, and about {} from {TOGETHER} such senders, or one with a window of {TOGETHER}: they share a sync; beyond some {} it is the processor that counts (edgebus bench measures it)",
         about(alone),

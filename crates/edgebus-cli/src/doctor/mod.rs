@@ -123,6 +123,7 @@ fn object(
         "rotational": device.rotational,
         "fdatasync": {
             "count": syncs.count,
+            "mean_us": syncs.mean_us,
             "p50_us": syncs.p50_us,
             "p99_us": syncs.p99_us,
             "max_us": syncs.max_us,

@@ -3,6 +3,8 @@
 //! Nothing sleeps: a server is waited for by the line it prints, a command by its end.
 
 mod background;
+
+mod backup;
 mod openssl;
 mod shop;
 mod support;

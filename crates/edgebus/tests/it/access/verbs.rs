@@ -82,11 +82,12 @@ async fn refused(server: &ServerHandle, client: &Client, topic: &str) -> Vec<&'s
     note("stats", client.stats().await.map(|_| ()));
     note("clients", client.clients().await.map(|_| ()));
     note("consumers", client.consumers().await.map(|_| ()));
+    note("backup", client.backup_part(None).await.map(|_| ()));
     note("trim", client.trim(Position::Seq(Seq(0))).await.map(|_| ()));
     refused
 }
 
-const ALL: [&str; 17] = [
+const ALL: [&str; 18] = [
     "send",
     "request",
     "publish",
@@ -103,6 +104,7 @@ const ALL: [&str; 17] = [
     "stats",
     "clients",
     "consumers",
+    "backup",
     "trim",
 ];
 

@@ -27,6 +27,7 @@ macro_rules! over_either {
     };
 }
 
+mod backup;
 mod consumers;
 mod given_up;
 mod limits;
