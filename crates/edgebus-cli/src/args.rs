@@ -15,7 +15,7 @@ use edgebus::{ConsumerName, Refusal, RequestId, ServerUrl, Topic, TopicPattern};
 use crate::time::Position;
 use crate::values;
 use crate::{
-    backup, bench, cert, config, consumer, dlq, doctor, publish, reply, request, spool, sub,
+    backup, bench, cert, check, config, consumer, dlq, doctor, publish, reply, request, spool, sub,
 };
 
 /// What every script needs to know.
@@ -126,6 +126,16 @@ pub(crate) enum Command {
     Health,
     /// Look at a server's configuration
     Config(config::command::Options),
+    /// Look at every byte of a data folder, or a spool, that nobody has open
+    #[command(after_help = "\
+Says what is wrong, where, and what it costs; a group that a power cut tore is no damage. A repair
+turns back single bits where a checksum proves which, and touches nothing else.
+Exit status: 0 sound, 1 something is wrong, or the folder is in use, 2 usage, 74 it cannot be read.
+
+Examples:
+  edgebus check /var/lib/edgebus
+  edgebus check /var/lib/edgebus --repair")]
+    Check(check::Options),
     /// Take the whole store as one file, while the server works
     Backup(backup::Options),
     /// Make a store of a backup, in a folder of its own

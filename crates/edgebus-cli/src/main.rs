@@ -4,7 +4,7 @@
 //! exit status; [`output`] what is printed; [`config`], [`serve`], [`hangup`], [`service`], [`http`] and [`metrics`] the server; [`remote`] the way
 //! to a server, [`reconnect`] the way back to it, [`spooling`] the way past a spool, and [`source`] also a folder without one; [`send`],
 //! [`request`], [`publish`] what asks and tells; [`reply`], [`sub`] what answers and listens; [`spool`] what waits for a server;
-//! [`log`], [`consumer`], [`dlq`], [`client`], [`stats`] what operators do; [`backup`] a store as a file;
+//! [`log`], [`consumer`], [`dlq`], [`client`], [`stats`] what operators do; [`backup`] a store as a file; [`check`] looking at what is on disk;
 //! [`doctor`] what the machine is good for; [`bench`] measuring; [`cert`] certificates.
 //!
 //! Invariants: stdout carries results only (receipts, rows, figures); everything said about them
@@ -51,6 +51,7 @@ mod log;
 mod stats;
 
 mod backup;
+mod check;
 
 mod bench;
 
@@ -113,6 +114,7 @@ fn refuse_proof(command: &Command, typed: &[&str]) -> Result<(), CliError> {
         ))),
         Command::Config(_)
         | Command::Cert(_)
+        | Command::Check(_)
         | Command::Restore(_)
         | Command::Doctor(_)
         | Command::Completions { .. } => Err(CliError::usage(format!(
@@ -140,6 +142,7 @@ fn run(args: Args) -> Result<(), CliError> {
         Command::Stats(options) => stats::run(options, &global),
         Command::Health => stats::health(&global),
         Command::Config(options) => config::command::run(&options, global.json),
+        Command::Check(options) => check::run(options, &global),
         Command::Backup(options) => backup::run(&options, &global),
         Command::Restore(options) => backup::restore(&options, global.json),
         Command::Doctor(options) => doctor::run(&options, global.json),

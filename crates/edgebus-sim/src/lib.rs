@@ -8,6 +8,7 @@
 //!   request
 //! - [`history`]: what happened in a run, as those saw it who asked, worked and looked
 //! - [`checker`]: whether that keeps the contract
+//! - [`flips`]: bits that turn over in a whole store
 //! - [`world`]: the real server and its clients on all that, from a seed; [`mod@run`]: many seeds
 //! - [`processes`]: the real binary on the real machine, killed, starved and let down by its disk
 //! - [`network`]: the real binary under floods of connections, and while its certificates change
@@ -26,6 +27,8 @@ pub mod disk;
 pub mod history;
 
 pub mod checker;
+
+pub mod flips;
 
 pub mod world;
 

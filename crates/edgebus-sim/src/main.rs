@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use edgebus_sim::flips;
 use edgebus_sim::fuzz;
 use edgebus_sim::network::{certificates, flood};
 use edgebus_sim::processes::{crash, failure, full_disk, inject, ready, snapshots, soak};
@@ -29,6 +30,8 @@ enum Command {
     Crash(crash::Options),
     /// Measure how soon a server serves again that was killed, with a large store
     Ready(ready::Options),
+    /// Turn single bits of a store over, and see that nothing wrong is ever delivered
+    Flips(flips::Options),
     /// Look at what a power cut would leave on a real file system, at random moments of load
     Snapshots(snapshots::Options),
     /// Have a system call of the real server fail, at any place
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Command::Replay(args) => run::replay(&args),
         Command::Crash(options) => failure::exit(crash::run(&options)),
         Command::Ready(options) => failure::exit(ready::run(&options)),
+        Command::Flips(options) => failure::exit(flips::run(&options)),
         Command::Snapshots(options) => failure::exit(snapshots::run(&options)),
         Command::Inject(options) => failure::exit(inject::run(&options)),
         Command::FullDisk(options) => failure::exit(full_disk::run(&options)),

@@ -12,6 +12,7 @@ mod support;
 mod access;
 mod cert;
 mod chaos;
+mod check;
 mod config;
 mod consumer;
 mod crash;

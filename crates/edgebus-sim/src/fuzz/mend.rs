@@ -3,6 +3,8 @@
 //!
 //! Invariant: only lengths, checksums, salts and padding change; what they guard does not.
 
+use sha2::{Digest as _, Sha256};
+
 /// Most bytes of one frame in a target, length field not counted.
 pub(super) const FRAME_BYTES_MAX: usize = 64 * 1024;
 
@@ -110,6 +112,32 @@ fn group(bytes: &mut [u8], salt: &[u8]) -> usize {
     let crc = salted_crc(salt, &bytes[8..end]);
     put_u32(bytes, 4, crc);
     whole / BLOCK_BYTES
+}
+
+/// A backup: numbers and checksums of its chunks, lengths that run over the end, and the digest in
+/// the last one.
+pub(super) fn backup(bytes: &mut [u8]) {
+    const HEADER_BYTES: usize = 24;
+    let Some(line) = bytes.iter().position(|byte| *byte == b'\n') else {
+        return;
+    };
+    let (mut at, mut number) = (line + 1, 0u64);
+    while bytes.len() - at >= HEADER_BYTES {
+        let left = bytes.len() - at - HEADER_BYTES;
+        let length = u32_at(bytes, at + 4).min(left);
+        let end = at + HEADER_BYTES + length;
+        let (before, rest) = bytes.split_at_mut(at);
+        let chunk = &mut rest[..end - at];
+        put_u32(chunk, 4, length as u32);
+        chunk[16..24].copy_from_slice(&number.to_le_bytes());
+        // The digest is the first field of the last chunk.
+        if end == before.len() + rest.len() && length >= 34 {
+            let digest = Sha256::digest(&*before);
+            rest[HEADER_BYTES + 2..HEADER_BYTES + 34].copy_from_slice(&digest);
+        }
+        row(&mut rest[..end - at]);
+        (at, number) = (end, number + 1);
+    }
 }
 
 /// The checksum of what is in a group, from its salt to its last operation.

@@ -2,13 +2,14 @@
 //! `edgebus-sim fuzz`, the tests of this crate, and libFuzzer (`fuzz/` at the root).
 //!
 //! In reading order: [`mend`] checksums put right, so that the bytes behind them are looked at;
-//! [`wire`], [`session`], [`journal`], [`rows`], [`ledger`], [`text`], [`topics`] the targets;
+//! [`wire`], [`session`], [`journal`], [`rows`], [`ledger`], [`backup`], [`text`], [`topics`] the targets;
 //! [`seeds`] what a real encoder writes for each; [`corpus`] the files that are kept; [`mutate`] and
 //! [`run`] the runner on stable Rust; [`command`] its command.
 //!
 //! Invariants: a target panics when a promise is broken and in no other case; it reads nothing but
 //! its bytes, so that an input which broke something breaks it again.
 
+mod backup;
 pub mod command;
 pub mod corpus;
 mod journal;
@@ -80,6 +81,11 @@ pub const TARGETS: &[Target] = &[
         name: "ledgers",
         run: ledger::ledgers,
         seeds: seeds::ledgers,
+    },
+    Target {
+        name: "backups",
+        run: backup::backups,
+        seeds: seeds::backups,
     },
     Target {
         name: "rights",

@@ -1,14 +1,21 @@
 //! Which `edgebus` is put to the proof.
 //!
-//! Never an old one by mistake: unless one is named, cargo is asked to build it, which takes a
-//! moment when there is nothing to do.
+//! Never an old one by mistake: unless one is named, cargo is asked to build it when a source of it
+//! is newer.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::{Failure, tools};
 
+/// What the binary is made of.
+const SOURCES: [&str; 4] = [
+    "Cargo.lock",
+    "crates/edgebus-core/src",
+    "crates/edgebus/src",
+    "crates/edgebus-cli/src",
+];
 /// A build from nothing, on a small machine.
 const BUILD_TIME: Duration = Duration::from_secs(30 * 60);
 
@@ -27,8 +34,34 @@ pub fn find(named: Option<&Path>) -> Result<PathBuf, Failure> {
         };
     }
     let folder = own_folder()?;
-    build(&folder)?;
-    beside(&folder)
+    match beside(&folder) {
+        Ok(path) if is_newer_than_sources(&path) => Ok(path),
+        _ => {
+            build(&folder)?;
+            beside(&folder)
+        }
+    }
+}
+
+/// Whether no source that it is made of was written after it.
+fn is_newer_than_sources(binary: &Path) -> bool {
+    let sources = SOURCES.map(|folder| newest(&workspace().join(folder)));
+    let built = binary.metadata().and_then(|about| about.modified());
+    built.is_ok_and(|built| sources.into_iter().flatten().all(|source| source < built))
+}
+
+/// When the newest file below a path was written; `None` when there is none.
+fn newest(path: &Path) -> Option<SystemTime> {
+    match std::fs::read_dir(path) {
+        Ok(entries) => entries
+            .filter_map(|entry| newest(&entry.ok()?.path()))
+            .max(),
+        Err(_) => path.metadata().and_then(|about| about.modified()).ok(),
+    }
+}
+
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
 /// The binary beside this program as it is; built only when there is none. For tests, where cargo
@@ -66,7 +99,7 @@ fn own_folder() -> Result<PathBuf, Failure> {
 /// Has cargo build the binary into a folder of this workspace. A copy of this program that was
 /// taken elsewhere builds nothing.
 fn build(folder: &Path) -> Result<(), Failure> {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let workspace = workspace();
     let target = folder.parent().unwrap_or(folder);
     let profile = folder.file_name().and_then(|name| name.to_str());
     let (true, Some(profile)) = (workspace.join("Cargo.toml").is_file(), profile) else {
@@ -112,6 +145,24 @@ mod tests {
         let failure = find(Some(missing)).expect_err("missing");
         assert_eq!(failure.status(), 2);
         assert!(failure.to_string().contains("/no/such/edgebus"));
+    }
+
+    #[test]
+    fn binary_that_is_older_than_a_source_is_not_used() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let binary = folder.path().join("edgebus");
+        std::fs::write(&binary, "").expect("written");
+        let at = |time| {
+            std::fs::File::options()
+                .write(true)
+                .open(&binary)?
+                .set_modified(time)
+        };
+        at(SystemTime::now() + Duration::from_secs(3600)).expect("set");
+        assert!(is_newer_than_sources(&binary));
+        at(SystemTime::UNIX_EPOCH).expect("set");
+        assert!(!is_newer_than_sources(&binary));
+        assert!(!is_newer_than_sources(Path::new("/no/such/edgebus")));
     }
 
     #[test]

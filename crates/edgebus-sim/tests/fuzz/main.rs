@@ -29,6 +29,7 @@ fn every_target_keeps_its_promises_on_the_corpus_and_changes_to_it() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     for target in TARGETS {
         let executions = match target.name {
+            "backups" => 100,
             "journal" | "config" => 1_500,
             _ => 8_000,
         };
@@ -51,7 +52,7 @@ fn no_input_makes_a_decoder_hold_more_than_its_limit() {
         let mut rng = SimRng::seeded(SEED + 1);
         let mut most = 0;
         let bytes_max = match target.name {
-            "blocks" => 24 << 20,
+            "blocks" | "backups" => 24 << 20,
             _ => 4 << 20,
         };
         for _ in 0..300 {

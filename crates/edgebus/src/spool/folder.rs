@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  LOCK         held while a process has the spool open
-//!  VERSION      "edgebus-spool 1\nid <uuid>\n"; written last when a spool is made
+//!  VERSION      "edgebus-spool 1\nid <uuid>\ncrc32c <8 hex digits>\n"; written last when a spool is made
 //!  journal/     the journal
 //! ```
 

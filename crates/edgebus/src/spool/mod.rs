@@ -8,7 +8,7 @@
 //! The same journal as the store's, with nothing behind it: no tables, no threads, no runtime. What
 //! is settled goes with the segment it is in. In reading order: [`index`] what is known without
 //! reading; [`cursor`] reading; [`open`]; [`write`] one group; [`commit`], [`next`], [`change`] what
-//! callers do; [`space`] how segments are freed; [`rows`] and [`look`] listing; [`folder`] who may
+//! callers do; [`space`] how segments are freed; [`rows`] and [`look`] listing; [`check`] every byte; [`folder`] who may
 //! open it.
 //!
 //! Called by the client, which owns it on a thread that may block, and by the command line.
@@ -19,6 +19,7 @@
 //! number of waiting requests.
 
 mod change;
+mod check;
 mod commit;
 mod config;
 mod cursor;

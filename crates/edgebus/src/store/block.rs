@@ -163,6 +163,11 @@ impl<'a> Block<'a> {
                     .any(|pattern| self.summary().may_match(pattern)))
     }
 
+    /// Whether a receive time is within those of the block.
+    pub(super) fn holds_time(&self, received_ms: u64) -> bool {
+        (u64_at(self.bytes, 24)..=u64_at(self.bytes, 32)).contains(&received_ms)
+    }
+
     fn summary(&self) -> TopicSummary {
         let mut summary = [0; 64];
         summary.copy_from_slice(&self.bytes[SUMMARY]);

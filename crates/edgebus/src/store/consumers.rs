@@ -231,7 +231,11 @@ impl ConsumerRow {
         }
     }
 
-    fn decode(name: &str, row: &[u8]) -> Result<Ledger, Refusal> {
+    /// From a row of the table.
+    ///
+    /// # Errors
+    /// [`Code::Corrupt`].
+    pub(super) fn decode(name: &str, row: &[u8]) -> Result<Ledger, Refusal> {
         let body = row.get(4..);
         match body.filter(|body| row[..4] == row_crc(name, body)) {
             Some(body) => Ledger::decode(body),

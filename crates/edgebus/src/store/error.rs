@@ -51,7 +51,7 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// Bytes on disk are not what was written; nothing was deleted.
-    #[error("{}: {detail}; nothing was deleted: restore a backup of the folder, or look at the place named", path.display())]
+    #[error("{}: {detail}; nothing was deleted: look at the folder with `edgebus check`, or restore a backup of it", path.display())]
     Corrupt {
         /// The file.
         path: PathBuf,

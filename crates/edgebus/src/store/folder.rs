@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  LOCK         held while a process has the folder open
-//!  VERSION      "edgebus-store 2\nid <uuid>\n"; written last when a store is made
+//!  VERSION      "edgebus-store 2\nid <uuid>\ncrc32c <8 hex digits>\n"; written last when a store is made
 //!  store.redb   the tables
 //!  journal/     the journal
 //! ```
@@ -186,6 +186,26 @@ pub(crate) fn lock(files: &dyn Files, dir: &Path) -> Result<Arc<dyn File>, Store
     }
 }
 
+/// Takes the lock of a folder in which nothing is to be changed: the file is made only when it is
+/// missing.
+///
+/// # Errors
+/// As [`lock`].
+pub(super) fn lock_to_look(files: &dyn Files, dir: &Path) -> Result<Arc<dyn File>, StoreError> {
+    let path = dir.join("LOCK");
+    let file = match files.open(&path, OpenMode::Read) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return lock(files, dir),
+        other => other.map_err(|e| StoreError::io("open", &path, e))?,
+    };
+    match file.try_lock() {
+        Ok(true) => Ok(file),
+        Ok(false) => Err(StoreError::DataInUse {
+            path: dir.to_owned(),
+        }),
+        Err(error) => Err(StoreError::io("lock", &path, error)),
+    }
+}
+
 /// The folder's format, and the lines behind it; `None` when there is nothing in it yet.
 ///
 /// # Errors
@@ -233,7 +253,13 @@ pub(crate) fn read_version(
             found,
             known: kind.newest,
         }),
-        Some(found) if found >= 1 => Ok(Some((found, rest.to_owned()))),
+        Some(found) if found >= 1 => match without_checksum(&text) {
+            Some(_) => Ok(Some((found, rest.to_owned()))),
+            None => Err(StoreError::corrupt(
+                &path,
+                "the lines do not match the checksum behind them",
+            )),
+        },
         _ => Err(StoreError::corrupt(
             &path,
             "the first line does not name a format",
@@ -241,8 +267,42 @@ pub(crate) fn read_version(
     }
 }
 
+/// The first word of the line with the checksum, which is the last one.
+const CHECKSUM: &str = "crc32c ";
+
+/// The text before the checksum; `None` when that is another one. What was written by a version that
+/// wrote none has two lines, and is taken as it is.
+fn without_checksum(text: &str) -> Option<&str> {
+    let Some((at, _)) = text.match_indices('\n').nth(1) else {
+        return Some(text);
+    };
+    let (before, checksum) = text.split_at(at + 1);
+    let is_right = checksum.is_empty() || checksum == checksum_line(before);
+    is_right.then_some(before)
+}
+
+/// Whether these bytes are a VERSION of a known format that matches its checksum.
+pub(super) fn is_whole_version(bytes: &[u8], kind: &Kind) -> bool {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return false;
+    };
+    let format = text.lines().next().and_then(|line| line.split_once(' '));
+    let is_known = format.is_some_and(|(word, number)| {
+        let number = number.parse::<u32>();
+        word == kind.word && number.is_ok_and(|number| (1..=kind.newest).contains(&number))
+    });
+    let (_, rest) = text.split_once('\n').unwrap_or((text, ""));
+    is_known
+        && store_id(rest).is_some()
+        && without_checksum(text).is_some_and(|before| before.len() < text.len())
+}
+
+fn checksum_line(before: &str) -> String {
+    format!("{CHECKSUM}{:08x}\n", crc32c::crc32c(before.as_bytes()))
+}
+
 /// The id in the lines behind the format.
-fn store_id(lines: &str) -> Option<[u8; 16]> {
+pub(super) fn store_id(lines: &str) -> Option<[u8; 16]> {
     let id = lines.lines().next()?.strip_prefix("id ")?;
     Some(uuid::Uuid::parse_str(id.trim()).ok()?.into_bytes())
 }
@@ -258,7 +318,11 @@ pub(crate) fn write_version(
     rest: &str,
 ) -> Result<(), StoreError> {
     let temporary = dir.join("VERSION.new");
-    let text = format!("{} {}\n{rest}", kind.word, kind.newest);
+    // What stood there before has one of its own.
+    let lines = rest.lines().filter(|line| !line.starts_with(CHECKSUM));
+    let mut text = format!("{} {}\n", kind.word, kind.newest);
+    lines.for_each(|line| text.extend([line, "\n"]));
+    text += &checksum_line(&text);
     let io = |action| {
         let path = temporary.clone();
         move |error| StoreError::io(action, &path, error)

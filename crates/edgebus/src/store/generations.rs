@@ -262,7 +262,7 @@ pub(super) fn write_closed(
 
 /// What stands under an id. The checksum covers the key too: a sequence number that flipped would
 /// give a duplicate the receipt, and the reply, of somebody else's request.
-fn id_value(key: &IdKey, stored: &StoredId) -> IdValue {
+pub(super) fn id_value(key: &IdKey, stored: &StoredId) -> IdValue {
     let fingerprint = stored.fingerprint.to_le_bytes();
     let mut crc = crc32c::crc32c(&key.0);
     crc = crc32c::crc32c_append(crc, &key.1.to_le_bytes());
@@ -271,7 +271,7 @@ fn id_value(key: &IdKey, stored: &StoredId) -> IdValue {
     (stored.seq.0, fingerprint, crc)
 }
 
-fn stored_id(key: &IdKey, value: IdValue) -> Result<StoredId, redb::StorageError> {
+pub(super) fn stored_id(key: &IdKey, value: IdValue) -> Result<StoredId, redb::StorageError> {
     let stored = StoredId {
         seq: Seq(value.0),
         fingerprint: u128::from_le_bytes(value.1),
@@ -309,7 +309,7 @@ fn filter_parts(filter: &IdFilter) -> Vec<Vec<u8>> {
 
 /// The filter in these rows; `None` when there is none, or a damaged one: a bit that was lost would
 /// let a duplicate pass for a new request, while without a filter every look-up asks the tree.
-fn filter_from_parts(parts: &[Vec<u8>]) -> Option<IdFilter> {
+pub(super) fn filter_from_parts(parts: &[Vec<u8>]) -> Option<IdFilter> {
     let mut bytes = Vec::new();
     for part in parts {
         bytes.extend_from_slice(part.get(4..)?);

@@ -22,6 +22,7 @@
 mod backend;
 pub mod backup;
 mod block;
+pub mod check;
 mod consumers;
 pub(crate) mod dead_letter;
 mod error;

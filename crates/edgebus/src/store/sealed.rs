@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use edgebus_core::query::{LogPage, LogQuery};
 use edgebus_core::{Code, Entry, Lsn, Refusal, RequestId, Scope, Seq};
-use redb::{Database, ReadOnlyTable, ReadableTable as _};
+use redb::{AccessGuard, Database, ReadOnlyTable, ReadableTable as _};
 
 use super::StoreError;
 use super::block::Block;
@@ -107,7 +107,9 @@ impl Sealed {
 
     /// The stored reply of a request, as prost.
     pub(super) fn reply(&self, seq: Seq) -> Result<Option<Bytes>, StoreError> {
-        let row = self.guard("look up a reply in", || self.replies.get(seq.0))?;
+        let row = self.guard("look up a reply in", || {
+            Ok(self.replies.get(seq.0)?.inspect(is_in_its_page))
+        })?;
         let Some(row) = row else { return Ok(None) };
         let reply = reply_from_row(seq, row.value());
         let reply = reply.ok_or_else(|| {
@@ -119,7 +121,9 @@ impl Sealed {
 
     /// A dead letter.
     pub(super) fn dead_letter(&self, number: u64) -> Result<Option<DeadLetter>, StoreError> {
-        let row = self.guard("look up a dead letter in", || self.dead_letters.get(number))?;
+        let row = self.guard("look up a dead letter in", || {
+            Ok(self.dead_letters.get(number)?.inspect(is_in_its_page))
+        })?;
         let letter = row.map(|row| DeadLetter::from_row(number, row.value()));
         letter.transpose().map_err(|refusal| self.corrupt(refusal))
     }
@@ -169,7 +173,10 @@ impl Sealed {
             if at > to {
                 break;
             }
-            let row = self.guard("read", || self.log.range(at.0..)?.next().transpose())?;
+            let row = self.guard("read", || {
+                let row = self.log.range(at.0..)?.next().transpose()?;
+                Ok(row.inspect(|(_, value)| is_in_its_page(value)))
+            })?;
             let Some((key, value)) = row else {
                 return Err(self.missing_block(at));
             };
@@ -220,6 +227,12 @@ impl Sealed {
             }
         }
     }
+}
+
+/// Looks at a row where a panic is caught: one of a damaged page may lie outside of it, and redb finds
+/// that out when its bytes are asked for.
+fn is_in_its_page(row: &AccessGuard<'_, &'static [u8]>) {
+    let _ = row.value();
 }
 
 /// Blocks looked at in one call, so that a query that selects nothing does not hold a view long.

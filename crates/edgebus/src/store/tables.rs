@@ -104,6 +104,30 @@ pub(super) fn id_table_name(generation: u64) -> String {
     format!("request_idempotency.{generation}")
 }
 
+/// The database in an open file.
+///
+/// What a damaged page made redb panic over was caught and told; closing the file then panics once
+/// more, over the locks that the first one left, and whoever drops it is not to go down with that.
+#[derive(Debug)]
+pub(super) struct OpenTables(Option<Database>);
+
+impl std::ops::Deref for OpenTables {
+    type Target = Database;
+
+    fn deref(&self) -> &Database {
+        self.0.as_ref().expect("it is there until it is dropped")
+    }
+}
+
+impl Drop for OpenTables {
+    fn drop(&mut self) {
+        let database = self.0.take();
+        let close = std::panic::AssertUnwindSafe(|| drop(database));
+        // It is closed as well as it can be; the next start opens it as after a power cut.
+        let _ = std::panic::catch_unwind(close);
+    }
+}
+
 /// The file with the tables.
 #[derive(Clone, Debug)]
 pub(super) struct TablesFile {
@@ -159,7 +183,7 @@ impl TablesFile {
     ///
     /// # Errors
     /// As [`TablesFile::look`].
-    pub(super) fn open(&self) -> Result<Database, StoreError> {
+    pub(super) fn open(&self) -> Result<OpenTables, StoreError> {
         let (database, backend) = self.look()?;
         self.release(&backend)?;
         Ok(database)
@@ -180,7 +204,7 @@ impl TablesFile {
     /// # Errors
     /// [`StoreError::Corrupt`] when it is missing or unreadable, or what the operating system
     /// says.
-    pub(super) fn look(&self) -> Result<(Database, FileBackend), StoreError> {
+    pub(super) fn look(&self) -> Result<(OpenTables, FileBackend), StoreError> {
         let path = &self.path;
         let file =
             self.files
@@ -201,7 +225,7 @@ impl TablesFile {
         let backend = FileBackend::held(file);
         let open = || Ok(self.builder().create_with_backend(backend.clone())?);
         let database = self.guard(open)?;
-        Ok((database, backend))
+        Ok((OpenTables(Some(database)), backend))
     }
 
     /// Runs a look into the file. A damaged one can make redb panic; that is one more way to be

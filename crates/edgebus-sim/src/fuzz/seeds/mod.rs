@@ -8,7 +8,7 @@ mod said;
 mod stored;
 
 pub(super) use said::{client_says, frames, server_says};
-pub(super) use stored::{blocks, entries, journal, ledgers, ops, records};
+pub(super) use stored::{backups, blocks, entries, journal, ledgers, ops, records};
 
 type Seeds = Vec<(&'static str, Vec<u8>)>;
 

@@ -13,7 +13,7 @@ use edgebus_core::consumer::{Attempt, ConsumerOp, Failure, Ledger, PlaceKind};
 
 use super::{Seeds, made};
 use crate::fuzz::{journal, mend};
-use crate::{SimClock, SimDisk};
+use crate::{SimClock, SimDisk, SimRng};
 
 /// Target `records`.
 pub(in crate::fuzz) fn records() -> Seeds {
@@ -185,6 +185,26 @@ pub(in crate::fuzz) fn journal() -> Seeds {
         ("spool", with([0, 0, 0, 0], &spool)),
         ("two-segments", with([1, 1, 0, 0], &two)),
     ]
+}
+
+/// Target `backups`.
+pub(in crate::fuzz) fn backups() -> Seeds {
+    let disk = store();
+    // The store before is not to have the lock any more.
+    disk.power_cut(&mut SimRng::seeded(1));
+    let files = Arc::new(disk.this_boot());
+    let clock = Arc::new(SimClock::new(1_760_000_000_000));
+    let store = RequestStore::open_with(Path::new("/store"), StoreConfig::default(), files, clock);
+    let store = store.expect("it is whole");
+    let mut backup = store.reader().backup(7).expect("the only one");
+    let mut bytes = Vec::new();
+    loop {
+        let page = backup.next_page(1 << 20).expect("it is whole");
+        bytes.extend(page.bytes);
+        if page.done {
+            return vec![("store", bytes)];
+        }
+    }
 }
 
 fn files(seed: u64) -> (SimDisk, Arc<SimDisk>, Arc<SimClock>) {

@@ -8,6 +8,7 @@
 
 mod scenario;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -161,8 +162,12 @@ fn report(
     let mut wrong = before.wrong;
     wrong.extend(during.wrong);
     wrong.extend(lives.wrong);
-    for what in wrong.iter().take(10) {
-        eprintln!("VIOLATION {what}");
+    let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
+    for what in &wrong {
+        *kinds.entry(what).or_default() += 1;
+    }
+    for (what, times) in kinds.iter().take(20) {
+        eprintln!("VIOLATION {times} times: {what}");
     }
     Ok(wrong.len())
 }

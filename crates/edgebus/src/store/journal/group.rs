@@ -22,9 +22,9 @@ use edgebus_core::Lsn;
 /// What a group starts on and is padded to, in bytes.
 pub(crate) const BLOCK_BYTES: usize = 4096;
 /// Bytes before the operations.
-pub(super) const HEADER_BYTES: usize = 64;
+pub(in crate::store) const HEADER_BYTES: usize = 64;
 /// Bytes behind the padding.
-pub(super) const FOOTER_BYTES: usize = 16;
+pub(in crate::store) const FOOTER_BYTES: usize = 16;
 const MAGIC: [u8; 4] = *b"EBG1";
 /// As much as a padding is at most, to be compared at once.
 const ZEROS: [u8; BLOCK_BYTES] = [0; BLOCK_BYTES];
@@ -78,7 +78,7 @@ impl GroupHeader {
 
 /// What stands at a place where a group may start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Found {
+pub(in crate::store) enum Found {
     /// A whole group.
     Group(GroupHeader),
     /// What is left of a group of this segment that was to hold `expected`.
@@ -88,7 +88,7 @@ pub(super) enum Found {
 }
 
 /// Looks at a place in a segment. `expected` is the lsn that a group here would start with.
-pub(super) fn look_at(bytes: &[u8], salt: &[u8; 16], expected: Lsn) -> Found {
+pub(in crate::store) fn look_at(bytes: &[u8], salt: &[u8; 16], expected: Lsn) -> Found {
     if let Some(group) = parse(bytes, salt) {
         return Found::Group(group);
     }
@@ -105,7 +105,7 @@ pub(super) fn look_at(bytes: &[u8], salt: &[u8; 16], expected: Lsn) -> Found {
     }
 }
 
-fn footer(salt: &[u8; 16], first_lsn: Lsn) -> [u8; FOOTER_BYTES] {
+pub(in crate::store) fn footer(salt: &[u8; 16], first_lsn: Lsn) -> [u8; FOOTER_BYTES] {
     let mut footer = [0; FOOTER_BYTES];
     footer[..8].copy_from_slice(&salt[..8]);
     footer[8..].copy_from_slice(&first_lsn.0.to_le_bytes());
@@ -113,7 +113,7 @@ fn footer(salt: &[u8; 16], first_lsn: Lsn) -> [u8; FOOTER_BYTES] {
 }
 
 /// The group that starts the bytes, if a whole one with a right checksum does.
-pub(super) fn parse(bytes: &[u8], salt: &[u8; 16]) -> Option<GroupHeader> {
+pub(in crate::store) fn parse(bytes: &[u8], salt: &[u8; 16]) -> Option<GroupHeader> {
     let header = bytes.get(..HEADER_BYTES)?;
     if header[..4] != MAGIC || header[8..24] != *salt {
         return None;

@@ -27,10 +27,15 @@ use std::sync::Arc;
 use edgebus_core::Lsn;
 
 pub(crate) use group::{BLOCK_BYTES, GroupHeader};
+pub(super) use group::{
+    FOOTER_BYTES as GROUP_FOOTER_BYTES, Found as FoundGroup, HEADER_BYTES as GROUP_HEADER_BYTES,
+    footer as group_footer, look_at as look_at_group, parse as parse_group_at,
+};
 pub(crate) use read::SegmentReader;
 pub use recovery::TornTail;
 pub(crate) use recovery::recover;
 pub(crate) use scan::{Begins, Place, look, missing};
+pub(super) use segment::{SegmentHeader, file_name as segment_name, parse_name as segment_number};
 pub(crate) use segments::Segments;
 
 use super::StoreError;
@@ -38,7 +43,6 @@ use crate::files::{File, Files, OpenMode};
 use crate::host;
 use group::{FOOTER_BYTES, HEADER_BYTES, padded_bytes};
 use scan::End;
-use segment::SegmentHeader;
 
 /// Writes groups. Owned by the one thread that writes.
 #[derive(Debug)]

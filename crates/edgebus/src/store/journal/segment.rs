@@ -22,12 +22,12 @@ const END: usize = 48;
 
 /// The header of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct SegmentHeader {
-    pub(super) number: u64,
-    pub(super) salt: [u8; 16],
-    pub(super) first_lsn: Lsn,
+pub(in crate::store) struct SegmentHeader {
+    pub(in crate::store) number: u64,
+    pub(in crate::store) salt: [u8; 16],
+    pub(in crate::store) first_lsn: Lsn,
     /// Length of the file, in bytes; 0 when the header does not tell.
-    pub(super) file_bytes: u64,
+    pub(in crate::store) file_bytes: u64,
 }
 
 impl SegmentHeader {
@@ -57,7 +57,7 @@ impl SegmentHeader {
     }
 
     /// Why a first block is no header, for people.
-    pub(super) fn why_not(block: &[u8]) -> String {
+    pub(in crate::store) fn why_not(block: &[u8]) -> String {
         match Self::newer_format(block) {
             Some(format) => format!(
                 "the segment has format {format}, this edgebus knows {FORMAT}: update edgebus"
@@ -68,7 +68,7 @@ impl SegmentHeader {
 
     /// The header in a first block, unless its checksum, format or name is wrong, or it begins with
     /// lsn 0, which no change ever has.
-    pub(super) fn parse(block: &[u8]) -> Option<Self> {
+    pub(in crate::store) fn parse(block: &[u8]) -> Option<Self> {
         let length = block
             .get(48..60)
             .filter(|l| l[8..] == crc32c::crc32c(&l[..8]).to_le_bytes());
@@ -100,12 +100,12 @@ fn file_bytes(length: &[u8]) -> u64 {
 }
 
 /// The name of a segment's file.
-pub(super) fn file_name(number: u64) -> String {
+pub(in crate::store) fn file_name(number: u64) -> String {
     format!("{number:010}.wal")
 }
 
 /// The number in a segment's file name.
-pub(super) fn parse_name(name: &str) -> Option<u64> {
+pub(in crate::store) fn parse_name(name: &str) -> Option<u64> {
     name.strip_suffix(".wal")?.parse().ok()
 }
 

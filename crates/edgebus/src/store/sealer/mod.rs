@@ -23,7 +23,7 @@ use super::front::{BlockInfo, LogFront};
 use super::generations::{Closed, Generations};
 use super::overlay::{Overlay, StoredId};
 use super::sealed::Sealed;
-use super::tables::{TablesFile, verify};
+use super::tables::{OpenTables, TablesFile, verify};
 use super::view::{Counters, Shared};
 use crate::files::Files;
 
@@ -46,7 +46,7 @@ pub struct Sealer {
     journal: PathBuf,
     tables: TablesFile,
     /// `None` only while the file is being reopened.
-    database: Option<Database>,
+    database: Option<OpenTables>,
     generations: Generations,
     /// How long ids are known at least, milliseconds of store time.
     dedupe_horizon_ms: u64,
@@ -65,7 +65,7 @@ impl Sealer {
         files: Arc<dyn Files>,
         journal: PathBuf,
         tables: TablesFile,
-        database: Database,
+        database: OpenTables,
         generations: Generations,
         dedupe_horizon_ms: u64,
     ) -> Self {

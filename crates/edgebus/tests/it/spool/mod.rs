@@ -4,6 +4,8 @@ mod basics;
 
 mod bounds;
 
+mod check;
+
 mod damage;
 
 mod faults;

@@ -19,7 +19,7 @@ const FLIPS: usize = 120;
 const REPLIES: u64 = 60;
 
 /// A closed store with some of everything in its tables.
-fn sealed_store() -> tempfile::TempDir {
+pub(crate) fn sealed_store() -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("folder");
     let mut config = small_config();
     config.ids_per_generation = 150;

@@ -221,7 +221,7 @@ fn write(dir: &Path) {
     }
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).expect("folder");
     for entry in fs::read_dir(from).expect("folder") {
         let path = entry.expect("entry").path();
@@ -349,10 +349,8 @@ fn store_of_format_1_is_marked_before_anything_else_and_keeps_its_id() {
     let before = version();
     let clock = ManualClock::new(START_MS + 3_600_000);
     drop(open(folder.path(), &clock));
-    assert_eq!(
-        version(),
-        before.replace("edgebus-store 1", "edgebus-store 2")
-    );
+    let marked = before.replace("edgebus-store 1", "edgebus-store 2");
+    assert!(version().starts_with(&marked), "{}", version());
 
     // A mark that was cut off between the tables and VERSION is made again.
     fs::write(folder.path().join("VERSION"), before).expect("write");

@@ -108,6 +108,31 @@ fn version_that_is_damaged_or_gone_is_corruption() {
 }
 
 #[test]
+fn version_with_any_bit_flipped_is_refused() {
+    let folder = store_of(3);
+    let version = folder.path().join("VERSION");
+    let sound = fs::read(&version).expect("VERSION");
+    for bit in 0..sound.len() * 8 {
+        let mut flipped = sound.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        fs::write(&version, flipped).expect("write");
+        let error = open_with(folder.path(), small_config()).expect_err("damaged");
+        let code = error.code();
+        assert!(
+            matches!(code, Code::Corrupt | Code::NewerFormat),
+            "bit {bit}: {error}"
+        );
+    }
+    fs::write(&version, &sound).expect("write");
+    assert_holds(&open_with(folder.path(), small_config()).expect("sound"), 3);
+    // Earlier versions wrote two lines.
+    let text = String::from_utf8(sound).expect("text");
+    let two = text.lines().take(2).map(|line| format!("{line}\n"));
+    fs::write(&version, two.collect::<String>()).expect("write");
+    assert_holds(&open_with(folder.path(), small_config()).expect("sound"), 3);
+}
+
+#[test]
 fn store_keeps_the_id_it_was_made_with_and_another_has_another() {
     let folders = [tempfile::tempdir(), tempfile::tempdir()].map(|folder| folder.expect("folder"));
     let ids = folders.each_ref().map(|folder| {

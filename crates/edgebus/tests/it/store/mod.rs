@@ -14,7 +14,9 @@ mod torn_tail;
 
 mod corruption;
 
-mod damaged_tables;
+mod check;
+
+pub(crate) mod damaged_tables;
 
 mod folder;
 
