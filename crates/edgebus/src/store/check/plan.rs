@@ -104,7 +104,12 @@ impl Planner<'_> {
             let mut at = 0;
             while let Some((name, tree)) = trees.get(at).cloned() {
                 let mut walk = pages.walk(&tree);
+                // What a damaged page says of others is no proof against them: first it is put right.
+                let mut is_sound = false;
                 while let Some(met) = walk.next().map_err(io)? {
+                    if let Met::Page(page) = &met {
+                        is_sound = page.is_sound;
+                    }
                     match met {
                         Met::Page(page) if !page.is_sound => {
                             if let Some((at, turned)) = pages.heal(&tree, &page).map_err(io)? {
@@ -112,7 +117,7 @@ impl Planner<'_> {
                                 self.put(&path, at, is, turned, format!("a page of {name}"));
                             }
                         }
-                        Met::Row(row) if at == 0 => {
+                        Met::Row(row) if at == 0 && is_sound => {
                             let name = String::from_utf8_lossy(&row.key).into_owned();
                             let table = Tree::of_table(&row.value).flatten();
                             trees.extend(table.map(|table| (name, table)));

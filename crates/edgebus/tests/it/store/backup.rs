@@ -106,7 +106,8 @@ fn run(acts: Vec<(Act, bool)>, page_bytes: usize) {
             taking = None;
         }
         run.act(act);
-        if !step {
+        // Two are enough: to look at one takes longer than to take it.
+        if !step || taken == 2 {
             continue;
         }
         let now = taking.get_or_insert_with(|| Taking::new(&run, page_bytes));
@@ -127,7 +128,7 @@ fn run(acts: Vec<(Act, bool)>, page_bytes: usize) {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 24,
+        cases: 16,
         max_shrink_iters: 60,
         failure_persistence: None,
         ..ProptestConfig::default()
@@ -135,7 +136,7 @@ proptest! {
 
     #[test]
     fn backup_is_the_store_at_one_moment(
-        acts in prop::collection::vec((act(), prop::bool::weighted(0.6)), 1..120),
+        acts in prop::collection::vec((act(), prop::bool::weighted(0.6)), 1..100),
         page_bytes in prop_oneof![1 => 1..200usize, 2 => 200..4000usize, 1 => Just(1 << 20)],
     ) {
         run(acts, page_bytes);
@@ -172,11 +173,11 @@ fn file_with_any_bit_flipped_or_cut_anywhere_is_refused() {
             "{message}"
         );
     };
-    for at in 0..file.len() {
+    for at in (0..file.len()).step_by(3) {
         let mut flipped = file.clone();
         flipped[at] ^= 1 << (at % 8);
         refused(&flipped);
-        if at % 7 == 0 {
+        if at % 31 == 0 {
             refused(&file[..at]);
         }
     }
