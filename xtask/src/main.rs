@@ -7,6 +7,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod audit;
+mod plants;
 mod steps;
 mod tidy;
 
@@ -19,15 +20,20 @@ Usage: cargo xtask COMMAND
   test    everything a change must pass: format, tidy, clippy, tests with doc tests, docs
   tidy    the style rules of this tree alone (headers, file sizes, layers, forbidden code)
   audit   licenses, advisories, banned crates and sources (needs cargo-deny)
+  plants  every bug that can be planted is found by the simulator; names after it: only those
 ";
 
 fn main() -> ExitCode {
+    if plants::is_compiler() {
+        return ExitCode::from(u8::try_from(plants::compile()).unwrap_or(1));
+    }
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match words.as_slice() {
         ["test"] => workspace_root().and_then(|root| steps::run(&root)),
         ["tidy"] => workspace_root().and_then(|root| tidy::run(&root)),
         ["audit"] => workspace_root().and_then(|root| audit::run(&root)),
+        ["plants", names @ ..] => workspace_root().and_then(|root| plants::run(&root, names)),
         ["help" | "--help" | "-h"] => {
             print!("{USAGE}");
             Ok(())

@@ -16,10 +16,7 @@ const ENDLESS: &str = "failed more often than allowed";
 
 pub(super) fn check(facts: &Facts<'_>, report: &mut Report) {
     for (name, consumer) in &facts.consumers {
-        // One that is made anew counts from the beginning.
-        if !consumer.is_removed(facts) {
-            leases(name, consumer, report);
-        }
+        leases(name, consumer, report);
         charged(facts, name, consumer, report);
     }
 }

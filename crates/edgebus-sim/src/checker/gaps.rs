@@ -43,8 +43,8 @@ pub(super) struct Watch<'f, 'h> {
     pub(super) facts: &'f Facts<'h>,
     pub(super) consumer: &'f ConsumerFacts<'h>,
     pub(super) setup: &'h Setup,
-    /// Here it certainly was there.
-    pub(super) made: Place,
+    /// Since here it certainly is there.
+    pub(super) made: Option<Place>,
 }
 
 impl Watch<'_, '_> {
@@ -55,7 +55,7 @@ impl Watch<'_, '_> {
             Start::Seq(first) => message.row.is_some() && seq >= first,
             Start::New | Start::Other => false,
         };
-        let later = message.first_asked > self.made;
+        let later = self.made.is_some_and(|made| message.first_asked > made);
         (from_start || later) && self.is_selected(message)
     }
 
@@ -81,13 +81,13 @@ impl Watch<'_, '_> {
         let calls = self.consumer.settled.get(&seq).into_iter().flatten();
         let mut calls = calls.filter_map(|call| self.facts.call(*call));
         calls.any(|call| {
+            // Whoever only wants it tried again has not done it, whatever he is told.
             let ends = matches!(call.what, What::Settle(said) if said.how.completes() || said.how == How::Term);
-            let already = call.told.iter().any(|(_, end)| *end == Outcome::AlreadyCompleted);
-            (ends || already) && !call.is_refused() && call.asked >= since
+            ends && !call.is_refused() && call.asked >= since
         })
     }
 
-    /// The place where the last reset was asked for that certainly wants it done again.
+    /// The place where the last reset or removal was asked for that certainly wants it done again.
     fn wanted_again(&self, seq: Seq) -> Place {
         let resets = self
             .consumer
@@ -95,6 +95,7 @@ impl Watch<'_, '_> {
             .iter()
             .filter_map(|(call, what)| match what {
                 Operation::Reset(_, offset) if *offset < seq => self.facts.call(*call),
+                Operation::Delete(_) => self.facts.call(*call),
                 _ => None,
             });
         let done = resets.filter(|call| call.done().is_some());
@@ -167,9 +168,9 @@ impl Watch<'_, '_> {
 
     /// What is trimmed and was not settled is counted.
     fn trimmed(&self, state: &FinalConsumer, report: &mut Report) {
-        // Set back to where nothing is any more, it has nothing to miss there.
+        // Set back, or made, where nothing is any more, it has nothing to miss there.
         let mut operations = self.consumer.operations.iter();
-        if operations.any(|(_, what)| matches!(what, Operation::Reset(..))) {
+        if operations.any(|(_, what)| matches!(what, Operation::Reset(..) | Operation::Delete(_))) {
             return;
         }
         let mut missed = self.facts.messages.iter().filter_map(|message| {

@@ -66,10 +66,19 @@ fn undone(facts: &Facts<'_>, state: &FinalConsumer, report: &mut Report) {
     }
 }
 
-/// A request that a client took on its disk reaches the log, unless it was told otherwise later.
+/// A request that a client took on its disk reaches the log, unless it was told otherwise later. What
+/// may have been trimmed before anybody saw it is not looked for.
 fn spooled(facts: &Facts<'_>, report: &mut Report) {
+    let seen = facts.messages.iter().filter_map(|message| message.evidence);
+    let behind = seen.filter(|(_, seq)| *seq >= facts.floor);
+    let reached = match facts.floor {
+        Seq(1) => Some(Place(0)),
+        // From here on nothing gets a place that is trimmed at the end.
+        _ => behind.map(|(place, _)| place).min(),
+    };
     for message in &facts.messages {
-        if message.row.is_some() || message.evidence.is_some_and(|(_, seq)| is_gone(facts, seq)) {
+        let stays = reached.is_some_and(|reached| reached <= message.first_asked);
+        if message.row.is_some() || message.evidence.is_some() || !stays {
             continue;
         }
         let mut taken: Option<Place> = None;
@@ -85,7 +94,6 @@ fn spooled(facts: &Facts<'_>, report: &mut Report) {
             if let Some((place, _)) = spooled
                 && !refused
                 && asked.expires.is_none()
-                && call.given_up.is_none()
             {
                 taken = taken.or(Some(*place));
             }
@@ -103,8 +111,4 @@ fn spooled(facts: &Facts<'_>, report: &mut Report) {
             );
         }
     }
-}
-
-fn is_gone(facts: &Facts<'_>, seq: Seq) -> bool {
-    seq < facts.floor
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use edgebus_core::consumer::LeaseToken;
 use edgebus_core::{ConsumerName, Seq};
 
 use super::facts::{Facts, What};
@@ -95,7 +96,7 @@ fn first_deliveries(facts: &Facts<'_>, report: &mut Report) {
         let mut last: BTreeMap<(&ConsumerName, u32), (Place, Seq)> = BTreeMap::new();
         for given in &stream.given {
             let (token, place) = (given.token, given.place);
-            if token.delivery != 1 || was_letter_unrun(facts, given.consumer, token.seq) {
+            if token.delivery != 1 || was_letter(facts, given.consumer, token) {
                 continue;
             }
             let before = last.insert((given.consumer, token.epoch), (place, token.seq));
@@ -112,14 +113,18 @@ fn first_deliveries(facts: &Facts<'_>, report: &mut Report) {
 }
 
 /// A message that became a dead letter before it was ever given out has its first delivery when it
-/// is requeued.
-fn was_letter_unrun(facts: &Facts<'_>, consumer: &ConsumerName, seq: Seq) -> bool {
-    let expires = facts.message_at(seq).is_none_or(|message| {
+/// is requeued; so has, after a reset or a removal, one that was a dead letter before that.
+fn was_letter(facts: &Facts<'_>, consumer: &ConsumerName, token: LeaseToken) -> bool {
+    let expires = facts.message_at(token.seq).is_none_or(|message| {
         let mut asked = facts.asked(message);
         asked.any(|(_, asked)| asked.expires.is_some())
     });
     let operations = facts.consumers.get(consumer).map(|known| &known.operations);
     let mut operations = operations.into_iter().flatten();
     expires
-        || operations.any(|(_, what)| matches!(what, Operation::Bury(_, buried) if *buried == seq))
+        || operations.any(|(_, what)| match what {
+            Operation::Bury(_, buried) => *buried == token.seq,
+            Operation::Requeue(_) => token.epoch > 1,
+            _ => false,
+        })
 }

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use edgebus_core::Seq;
 
-use super::facts::{Facts, MessageFacts, What};
+use super::facts::{CallFacts, Facts, MessageFacts, What};
 use super::report::Report;
-use crate::history::{Digest, How, Outcome, Place};
+use crate::history::{Digest, FinalConsumer, How, Operation, Outcome, Place};
 
 const OTHER: &str = "another reply";
 const MADE_UP: &str = "reply that nobody gave";
@@ -54,6 +54,8 @@ struct Said {
     asked: Place,
     /// Where it was told that this is the one that counts.
     done: Option<Place>,
+    /// Where it was told that the request is done already.
+    already: Option<Place>,
     reply: Digest,
     /// An operator may have had the message done again.
     again: bool,
@@ -91,6 +93,7 @@ fn given(facts: &Facts<'_>) -> HashMap<Seq, Vec<Said>> {
                 given.entry(*seq).or_default().push(Said {
                     asked: call.asked,
                     done: call.done(),
+                    already: already(call),
                     reply,
                     again: consumer.may_run_again(facts, *seq, call.asked),
                 });
@@ -98,6 +101,11 @@ fn given(facts: &Facts<'_>) -> HashMap<Seq, Vec<Said>> {
         }
     }
     given
+}
+
+fn already(call: &CallFacts<'_>) -> Option<Place> {
+    let mut told = call.told.iter();
+    told.find_map(|(place, end)| matches!(end, Outcome::AlreadyCompleted).then_some(*place))
 }
 
 /// Replies that were told: when it was asked, when told, what.
@@ -164,6 +172,16 @@ fn at_the_end(
             Some(_) => {}
         }
     }
+    let already = given.iter().find_map(|said| said.already);
+    if let Some(place) = already
+        && kept.is_none()
+        && done.is_none()
+        && !ended_without_reply(facts, seq)
+    {
+        report.add(LOST, places(place), || {
+            format!("{seq} is told to be done already, and nothing is stored")
+        });
+    }
     if let Some(kept) = kept
         && !given.iter().any(|said| said.reply == kept)
     {
@@ -171,6 +189,23 @@ fn at_the_end(
             format!("{seq} has the reply {kept}, which no worker said")
         });
     }
+}
+
+/// Whether a message may have come to an end in another way than by a completion.
+fn ended_without_reply(facts: &Facts<'_>, seq: Seq) -> bool {
+    let last = facts.last.into_iter().flat_map(|last| &last.letters);
+    let missed = |state: &FinalConsumer| state.gap_messages > 0;
+    let mut states = facts.last.into_iter().flat_map(|last| &last.consumers);
+    let mut consumers = facts.consumers.values();
+    states.any(missed)
+        || last.into_iter().any(|letter| letter.seq == seq)
+        || consumers.any(|consumer| {
+            let skips =
+                |what: &Operation| !matches!(what, Operation::Pause(_) | Operation::Resume(_));
+            let mut operations = consumer.operations.iter();
+            let mut letters = consumer.letters.iter();
+            letters.any(|(_, letter, _)| *letter == seq) || operations.any(|(_, what)| skips(what))
+        })
 }
 
 /// Once there is a reply, whoever asks gets it, until it is trimmed.

@@ -6,6 +6,10 @@
 //! machine: the page cache holds whole sectors, so a write that reached a sector carries all
 //! earlier ones to that sector with it.
 //!
+//! A device that was in the middle of a write when the power went may lose the whole 4 KiB block it was
+//! writing to, with what was synced there before. It does not lose the first block of a file: redb
+//! writes its header in place and trusts that sectors are whole.
+//!
 //! Called by the inode. Pure but for the random choices.
 
 use std::collections::BTreeMap;
@@ -16,6 +20,8 @@ use crate::rng::SimRng;
 
 /// What a disk writes whole or not at all.
 pub(super) const SECTOR_BYTES: u64 = 512;
+/// What a device reads and writes inside: what it may lose when it is stopped in between.
+const BLOCK_BYTES: u64 = 4096;
 
 /// An unsynced change of a file's content.
 #[derive(Debug)]
@@ -45,6 +51,8 @@ impl Change {
 pub(super) struct Odds {
     survival: f64,
     tear: f64,
+    /// That a file loses a block that was being written to.
+    shred: f64,
 }
 
 impl Odds {
@@ -53,7 +61,12 @@ impl Odds {
         let survival = *rng.pick(&[0.0, random, random, 1.0]);
         let random = rng.fraction();
         let tear = *rng.pick(&[0.0, random]);
-        Self { survival, tear }
+        let shred = *rng.pick(&[0.0, 0.0, 0.5]);
+        Self {
+            survival,
+            tear,
+            shred,
+        }
     }
 }
 
@@ -64,6 +77,8 @@ pub(super) struct Losses {
     pub(super) torn: u64,
     /// Writes and length changes of which nothing survived.
     pub(super) dropped: u64,
+    /// Blocks that hold anything now.
+    pub(super) shredded: u64,
 }
 
 /// Puts onto `image` what survives of `changes`.
@@ -104,6 +119,28 @@ pub(super) fn settle(
         }
     }
     losses
+}
+
+/// The device was stopped while it did one of the changes: a block at one of its ends holds anything
+/// now. Returns how many blocks that came to.
+pub(super) fn shred(image: &mut Image, changes: &[Change], odds: Odds, rng: &mut SimRng) -> u64 {
+    if changes.is_empty() || !rng.chance(odds.shred) {
+        return 0;
+    }
+    let Change::Write { offset, bytes } = rng.pick(changes) else {
+        return 0;
+    };
+    let last = offset + (bytes.len() as u64).saturating_sub(1);
+    let block = *rng.pick(&[offset / BLOCK_BYTES, last / BLOCK_BYTES]);
+    let begin = block * BLOCK_BYTES;
+    if block == 0 || begin >= image.len() {
+        return 0;
+    }
+    let end = image.len().min(begin + BLOCK_BYTES);
+    let mut anything = vec![0; (end - begin) as usize];
+    rng.fill(&mut anything);
+    image.write(&anything, begin);
+    1
 }
 
 /// What chance says of one change.

@@ -76,6 +76,8 @@ pub struct Counts {
     pub torn: u64,
     /// Writes and length changes of which nothing survived one.
     pub dropped: u64,
+    /// Blocks that were being written to, and hold anything after a power cut.
+    pub shredded: u64,
     /// Changes of names that did not survive a power cut.
     pub names_dropped: u64,
 }
@@ -109,6 +111,7 @@ impl Counts {
         self.power_cuts += other.power_cuts;
         self.torn += other.torn;
         self.dropped += other.dropped;
+        self.shredded += other.shredded;
         self.names_dropped += other.names_dropped;
     }
 

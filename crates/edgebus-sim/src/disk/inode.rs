@@ -6,7 +6,7 @@
 
 use std::io;
 
-use super::crash::{Change, Losses, Odds, settle};
+use super::crash::{Change, Losses, Odds, settle, shred};
 use super::image::Image;
 use crate::rng::SimRng;
 
@@ -86,7 +86,8 @@ impl Inode {
 
     /// What is left when the power comes back; nobody has it open any more.
     pub(super) fn power_cut(&mut self, odds: Odds, rng: &mut SimRng) -> Losses {
-        let losses = settle(&mut self.durable, &self.pending, odds, rng);
+        let mut losses = settle(&mut self.durable, &self.pending, odds, rng);
+        losses.shredded = shred(&mut self.durable, &self.pending, odds, rng);
         self.pending.clear();
         self.cached = self.durable.clone();
         self.lies = false;

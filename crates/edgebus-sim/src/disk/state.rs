@@ -226,6 +226,7 @@ impl State {
             let losses = inode.power_cut(odds, rng);
             self.counts.torn += losses.torn;
             self.counts.dropped += losses.dropped;
+            self.counts.shredded += losses.shredded;
             inode.linked = false;
         }
         for node in self.folders.values().flat_map(Folder::seen) {

@@ -3,6 +3,7 @@
 //! Each seed is a world of its own, run by one thread from its beginning to its end, so that its
 //! trace does not depend on how many threads there are.
 
+pub mod plants;
 mod report;
 
 use std::process::ExitCode;
@@ -12,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use crate::world::simulate;
+use plants::plant;
 use report::Totals;
 
 /// `run`: worlds of many seeds.
@@ -26,7 +28,7 @@ pub struct RunArgs {
     /// How many at a time; as many as there are processors if not said.
     #[arg(long)]
     pub threads: Option<usize>,
-    /// A bug to be switched on, in a build made with `RUSTFLAGS="--cfg edgebus_plant"`.
+    /// A bug to be switched on, in a build made with `RUSTFLAGS="--cfg edgebus_plant"`; `list` names all.
     #[arg(long)]
     pub plant: Option<String>,
 }
@@ -98,20 +100,5 @@ pub fn replay(args: &ReplayArgs) -> ExitCode {
     match outcome.violations.is_empty() {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
-    }
-}
-
-/// Switches a bug on.
-fn plant(name: Option<&str>) -> Result<(), ExitCode> {
-    let Some(name) = name else { return Ok(()) };
-    #[cfg(edgebus_plant)]
-    {
-        edgebus::plant::set(name);
-        Ok(())
-    }
-    #[cfg(not(edgebus_plant))]
-    {
-        eprintln!("bug {name} is not in this build: build with RUSTFLAGS=\"--cfg edgebus_plant\"");
-        Err(ExitCode::from(2))
     }
 }

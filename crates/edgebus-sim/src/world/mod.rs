@@ -5,6 +5,7 @@
 //! - [`kinds`]: what goes wrong, by name; [`plan`]: what goes wrong in a life of the server
 //! - [`time`]: clocks; [`process`]: the disk as one process sees it; [`pipe`], [`net`], [`wire`],
 //!   [`dialer`]: the network
+//! - [`scopes`]: two spaces of ids
 //! - [`server`]: the server's lives, one after the other on one disk; [`steps`]: its turns
 //! - [`actors`]: who sends, works, looks and operates
 //! - [`finale`]: faults have stopped: everything drains, and what is stored is read
@@ -24,6 +25,7 @@ mod panics;
 mod pipe;
 mod plan;
 mod process;
+mod scopes;
 mod server;
 mod steps;
 #[cfg(test)]

@@ -115,11 +115,16 @@ impl Scene {
         let lives = *rng.pick(&LIVES);
         let (finale, done) = Finale::new();
         let mut crew = Crew::begin(&self.world, &mut rng);
-        let server = tokio::spawn(self.machine.live(lives, finale));
-        crew.finish().await;
-        done.tell();
-        // A panic was taken down.
-        let _ = server.await;
+        let mut server = tokio::spawn(self.machine.live(lives, finale));
+        tokio::select! {
+            biased;
+            // It panicked, which was taken down: nobody is ever served again.
+            _ = &mut server => {}
+            () = crew.finish() => {
+                done.tell();
+                let _ = server.await;
+            }
+        }
         self.world.set_phase(Phase::Over);
         crew.end().await;
     }

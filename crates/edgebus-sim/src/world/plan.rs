@@ -43,8 +43,9 @@ pub(super) struct Plan {
     pub(super) full: Option<(Duration, Duration)>,
     /// Until the next life.
     pub(super) down: Duration,
-    /// What the wall clock does meanwhile.
+    /// What the wall clock does, and when, if not while the machine is down.
     pub(super) clock: Option<FaultKind>,
+    pub(super) running_clock: Option<Duration>,
 }
 
 impl Plan {
@@ -52,9 +53,9 @@ impl Plan {
         let magnitude = *rng.pick(&[30, 120, 250, 500]);
         let after_calls = 1 + rng.below(magnitude);
         let ending = match rng.below(20) {
-            0..14 => Ending::PowerCut { after_calls },
-            14 | 15 => Ending::Kill { after_calls },
-            16 | 17 => Ending::Io {
+            0..11 => Ending::PowerCut { after_calls },
+            11 | 12 => Ending::Kill { after_calls },
+            13..17 => Ending::Io {
                 after_calls,
                 fault: match rng.chance(0.6) {
                     true => Fault::Error(io::ErrorKind::Other),
@@ -74,8 +75,8 @@ impl Plan {
             grace: *rng.pick(&[Duration::ZERO, Duration::ZERO, Duration::from_millis(40)]),
             turn: Duration::from_millis(*rng.pick(&[0, 0, 1, 1, 3, 12])),
             sealing: *rng.pick(&[0.1, 0.5, 1.0]),
-            full: rng.chance(0.12).then(|| {
-                let at = Duration::from_millis(100) + ms(rng, 1_000);
+            full: rng.chance(0.3).then(|| {
+                let at = Duration::from_millis(20) + ms(rng, 400);
                 (at, Duration::from_millis(100) + ms(rng, 1_500))
             }),
             down: match rng.below(3) {
@@ -83,7 +84,8 @@ impl Plan {
                 1 => ms(rng, 500),
                 _ => ms(rng, 3_000),
             },
-            clock: rng.chance(0.3).then(|| {
+            running_clock: rng.chance(0.5).then(|| ms(rng, 800)),
+            clock: rng.chance(0.5).then(|| {
                 *rng.pick(&[
                     FaultKind::ClockForwards,
                     FaultKind::ClockBackwards,
@@ -105,6 +107,7 @@ impl Plan {
             full: None,
             down: Duration::ZERO,
             clock: None,
+            running_clock: None,
         }
     }
 }

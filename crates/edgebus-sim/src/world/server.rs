@@ -15,7 +15,7 @@ use super::net::{Arrival, Net};
 use super::plan::{Ending, Plan};
 use super::process::Process;
 use super::steps::{Stop, Strikes, take_turns};
-use super::{Phase, World};
+use super::{Phase, World, scopes};
 use crate::disk::SimDisk;
 use crate::history::{Death, Event};
 use crate::rng::SimRng;
@@ -147,6 +147,7 @@ impl Machine {
             _ = fails_stop.wait_for(|state| matches!(state, BusState::Poisoned(_))) => {
                 Some(Death::FailStop)
             }
+            () = self.turn_running_clock(plan, rng.fork()) => None,
             () = running.script(self, plan, finale) => None,
         };
         match how {
@@ -196,8 +197,18 @@ impl Machine {
 
     /// While the machine is down, its wall clock goes wrong.
     fn turn_clock(&self, plan: &Plan, rng: &mut SimRng) {
-        let Some(kind) = plan.clock else { return };
-        jump(&self.world, kind, rng);
+        if let (Some(kind), None) = (plan.clock, plan.running_clock) {
+            jump(&self.world, kind, rng);
+        }
+    }
+
+    /// While the server runs, its machine's wall clock goes wrong. Never returns.
+    async fn turn_running_clock(&self, plan: &Plan, mut rng: SimRng) {
+        if let (Some(kind), Some(at)) = (plan.clock, plan.running_clock) {
+            tokio::time::sleep(at).await;
+            jump(&self.world, kind, &mut rng);
+        }
+        std::future::pending().await
     }
 }
 
@@ -218,6 +229,7 @@ impl Running {
     async fn start(world: &World, bus: MessageBus) -> Self {
         let mut config = ServerConfig::default();
         config.listen = Vec::new();
+        scopes::configure(&mut config);
         let server = Server::bind(bus.clone(), config).await;
         let server = server.expect("it listens on nothing");
         let handle = server.handle();

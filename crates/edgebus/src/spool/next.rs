@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use edgebus_core::planted;
+
 use super::cursor::Cursor;
 use super::{Spool, Waiting};
 use crate::store::StoreError;
@@ -43,6 +45,9 @@ impl Spool {
             }
             bytes += record_bytes;
             self.out.insert(number, (at, record_bytes as u64));
+            if planted!("spool-forgets-before-receipt") {
+                self.index.removed(number, record_bytes as u64);
+            }
             given.push(Waiting {
                 number,
                 record,

@@ -11,6 +11,7 @@ use super::output::{Moment, Offer, Output, PauseReason};
 use super::{Consumer, ack_wait_ms, record};
 use crate::entry::Entry;
 use crate::id::Seq;
+use crate::planted;
 
 /// Why an offered entry is wanted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -276,7 +277,8 @@ impl Consumer {
         let Some(config) = &ledger.config else {
             return 0;
         };
-        if ledger.paused || self.blocked.is_some() {
+        let paused = ledger.paused && !planted!("pause-ignored");
+        if paused || self.blocked.is_some() {
             return 0;
         }
         let in_flight_max = config.max_in_flight as usize;

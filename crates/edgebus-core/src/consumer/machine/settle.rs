@@ -16,6 +16,7 @@ use super::output::{Moment, Output, PauseReason, REASON_BYTES_MAX};
 use super::{Consumer, ack_wait_ms, record, record_failures};
 use crate::code::{Code, Refusal};
 use crate::id::Seq;
+use crate::planted;
 
 /// Ranges of acks that are never worth a change of their own.
 const RANGES_FEW: usize = 64;
@@ -131,14 +132,15 @@ impl Consumer {
         token: LeaseToken,
         settlement: &Settlement,
     ) -> Result<(), Refusal> {
-        let standing = if token.epoch == ledger.epoch {
+        let standing = if token.epoch == ledger.epoch || planted!("lease-survives-reset") {
             ledger.standing(token.seq, token.delivery)
         } else {
             Standing::Never
         };
         let holds = match settlement {
             Settlement::Ack | Settlement::Complete(_) => {
-                matches!(standing, Standing::Open | Standing::Before)
+                let again = standing == Standing::Done && planted!("another-reply-wins");
+                matches!(standing, Standing::Open | Standing::Before) || again
             }
             Settlement::Term { .. } => standing == Standing::Open,
             Settlement::Nak { .. } | Settlement::Extend | Settlement::Release => {

@@ -382,3 +382,38 @@ fn released_message_is_given_to_others_uncharged() {
     story.reply(1, Digest::of(b""));
     story.breaks_nothing();
 }
+
+#[test]
+fn dead_letter_of_before_a_reset_is_requeued_and_overtakes_the_others() {
+    let mut story = Story::new();
+    story.store(1);
+    story.store(2);
+    story.listener(2);
+    story.end.replies = None;
+    let worker = story.open();
+    story.work(worker, 1);
+    story.give(worker, 2, 1);
+    story.settle(worker, 2, 1, How::Term);
+    story.done(Operation::Reset(name(), Seq(0)));
+    story.done(Operation::Requeue(None));
+    for seq in [2, 1] {
+        let mut lease = token(seq, 1);
+        lease.epoch = 2;
+        story.give_as(worker, seq, lease, 1);
+        let call = story.say(worker, lease, How::Ack);
+        story.tell(call, Outcome::Done);
+    }
+    story.breaks_nothing();
+}
+
+#[test]
+fn spooled_request_that_was_trimmed_before_anybody_saw_it() {
+    let mut story = Story::new();
+    let call = story.ask_as(1, |asked| asked.kind = Kind::Spool);
+    story.tell(call, Outcome::Spooled { number: 1 });
+    let other = story.ask_as(2, |asked| asked.client = Client(2));
+    story.stored(other, 2);
+    story.keep_at(2, 2);
+    story.done(Operation::Trim(Seq(2)));
+    story.breaks_nothing();
+}

@@ -316,3 +316,29 @@ fn message_that_nobody_ever_does_is_found() {
     story.responder(0);
     story.breaks("message that nobody did");
 }
+
+/// It failed, and was to be tried again.
+#[test]
+fn failed_message_that_is_passed_is_found() {
+    let mut story = Story::new();
+    story.store(1);
+    story.listener(1);
+    story.end.replies = None;
+    let worker = story.open();
+    story.give(worker, 1, 1);
+    let said = story.say(worker, token(1, 1), How::Nak);
+    story.tell(said, Outcome::AlreadyCompleted);
+    story.breaks("silent gap");
+}
+
+#[test]
+fn completion_that_is_refused_though_there_was_none_is_found() {
+    let mut story = Story::new();
+    story.store(1);
+    story.responder(1);
+    let worker = story.open();
+    story.give(worker, 1, 1);
+    let said = story.say(worker, token(1, 1), How::Complete(Digest(1)));
+    story.tell(said, Outcome::AlreadyCompleted);
+    story.breaks("reply told and lost");
+}

@@ -71,6 +71,19 @@ fn later_write_to_a_sector_carries_the_earlier_ones() {
     assert_eq!(seen, [[0, 0, 0], [1, 1, 0], [1, 1, 2], [1, 3, 2]]);
 }
 
+/// What was synced beside it goes with it; blocks that nobody writes to, and the first one, stay.
+#[test]
+fn block_that_is_being_written_to_may_be_lost_whole() {
+    let run = |_: &SimDisk, file: &dyn File| file.write_at(&[2; 100], 4200).expect("room");
+    let look = |disk: &SimDisk| {
+        let content = content(disk);
+        let kept = |at: std::ops::Range<usize>| content[at].iter().all(|byte| *byte == 1);
+        [kept(0..4096), kept(4096..4200), kept(8192..9000)]
+    };
+    let seen: Vec<_> = outcomes(&[1; 9000], run, look).into_keys().collect();
+    assert_eq!(seen, [[true, false, true], [true, true, true]]);
+}
+
 /// The write begins and ends inside a sector; its pieces are 12, 512, 512 and 88 bytes.
 #[test]
 fn torn_write_keeps_or_loses_whole_sectors() {

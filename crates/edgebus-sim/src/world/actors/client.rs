@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use edgebus::client::ClientBuilder;
-use edgebus::{Client, ClientConfig};
+use edgebus::{Client, ClientConfig, Scope};
 
 use super::super::dialer::Dialer;
 use super::super::kinds::FaultKind;
 use super::super::net::Owner;
+use super::super::scopes;
 use super::{World, up_to};
 use crate::rng::SimRng;
 
@@ -16,7 +17,12 @@ use crate::rng::SimRng;
 const SERVER: &str = "tcp://10.0.0.1:7411";
 
 /// A client that is to be connected, with patience by chance.
-pub(super) fn builder(world: &World, owner: Owner, rng: &mut SimRng) -> ClientBuilder {
+pub(super) fn builder(
+    world: &World,
+    owner: Owner,
+    scope: Scope,
+    rng: &mut SimRng,
+) -> ClientBuilder {
     let mut config = ClientConfig::default()
         .name(format!("client-{}", owner.0))
         .connect_timeout(Duration::from_millis(*rng.pick(&[100, 500, 2_000])))
@@ -24,6 +30,9 @@ pub(super) fn builder(world: &World, owner: Owner, rng: &mut SimRng) -> ClientBu
         .give_up_after(Some(Duration::from_millis(
             *rng.pick(&[300, 2_000, 10_000]),
         )));
+    if scope != Scope::default() {
+        config = config.token_file(scopes::token_file());
+    }
     config = config.connector(Arc::new(Dialer {
         net: world.net.clone(),
         owner,
@@ -33,8 +42,18 @@ pub(super) fn builder(world: &World, owner: Owner, rng: &mut SimRng) -> ClientBu
 
 /// Connects for as long as it takes.
 pub(super) async fn connect(world: &World, owner: Owner, rng: &mut SimRng) -> Client {
+    connect_in(world, owner, Scope::default(), rng).await
+}
+
+/// The same, as somebody whose ids live in this scope.
+pub(super) async fn connect_in(
+    world: &World,
+    owner: Owner,
+    scope: Scope,
+    rng: &mut SimRng,
+) -> Client {
     loop {
-        match builder(world, owner, rng).connect().await {
+        match builder(world, owner, scope, rng).connect().await {
             Ok(client) => return client,
             Err(_) => tokio::time::sleep(up_to(rng, 200)).await,
         }

@@ -18,9 +18,10 @@ mod worker;
 
 use std::time::Duration;
 
+use edgebus::Scope;
 use tokio::task::JoinSet;
 
-use super::World;
+use super::{World, scopes};
 use crate::disk::Counts as DiskCounts;
 use crate::rng::SimRng;
 pub(crate) use message::Sent;
@@ -59,8 +60,8 @@ impl Crew {
     pub(super) fn begin(world: &World, rng: &mut SimRng) -> Self {
         let mut finishing = JoinSet::new();
         let mut staying = JoinSet::new();
-        for _ in 0..2 {
-            finishing.spawn(sender::send(world.clone(), rng.fork()));
+        for scope in [Scope::default(), scopes::other()] {
+            finishing.spawn(sender::send(world.clone(), scope, rng.fork()));
             finishing.spawn(requester::ask(world.clone(), rng.fork()));
             finishing.spawn(spooler::spool(world.clone(), rng.fork()));
         }

@@ -236,11 +236,15 @@ impl Desk<'_> {
                 token: delivery.token,
                 how,
             }));
+            let mut asked = Asked {
+                world: self.world,
+                call,
+                outcome: Outcome::Unknown,
+            };
             let settled = self
                 .library
                 .settle_by_name(name.clone(), delivery.token, settlement);
-            let told = worker::outcome(settled.await);
-            self.world.recorder.told(call, told);
+            asked.outcome = worker::outcome(settled.await);
         }
     }
 
@@ -257,6 +261,20 @@ impl Desk<'_> {
         };
         self.world.recorder.told(call, outcome);
         told.is_ok()
+    }
+}
+
+/// What is said by the token alone has nobody whose end would be noted: what became of it is not
+/// known if whoever asked dies first.
+struct Asked<'a> {
+    world: &'a World,
+    call: Call,
+    outcome: Outcome,
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        self.world.recorder.told(self.call, self.outcome);
     }
 }
 

@@ -125,7 +125,11 @@ fn choose(world: &World, rng: &mut SimRng, open: &mut Open) -> Option<Sent> {
             .iter()
             .filter(|sent| sent.is_answered())
             .collect();
-        return (!asked.is_empty()).then(|| (*rng.pick(&asked)).clone());
+        let sent = (!asked.is_empty()).then(|| (*rng.pick(&asked)).clone())?;
+        return Some(Sent {
+            scope: Scope::default(),
+            ..sent
+        });
     }
     let topic = *rng.pick(&ORDERS);
     let mut sent = Sent::new(world, rng, Scope::default(), topic);

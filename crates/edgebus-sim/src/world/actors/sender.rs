@@ -15,8 +15,12 @@ use crate::history::{Call, Client, Kind};
 use crate::rng::SimRng;
 
 /// Sends until the storm is over and it is known what became of each message.
-pub(super) async fn send(world: World, mut rng: SimRng) {
-    let mut owed = Owed::default();
+pub(super) async fn send(world: World, scope: Scope, mut rng: SimRng) {
+    let mut owed = Owed {
+        scope,
+        all: BTreeMap::new(),
+        under_way: BTreeMap::new(),
+    };
     while world.is_storm() || !owed.is_empty() {
         let owner = world.new_client();
         let (mut fate, mut chance) = (rng.fork(), rng.fork());
@@ -33,8 +37,10 @@ pub(super) async fn send(world: World, mut rng: SimRng) {
 const OWED_MAX: usize = 60;
 
 /// What it is to send until it knows what became of it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Owed {
+    /// Where all of it is sent.
+    scope: Scope,
     all: BTreeMap<RequestId, Sent>,
     /// Sent, and not answered yet.
     under_way: BTreeMap<RequestId, u32>,
@@ -54,7 +60,7 @@ impl Owed {
 }
 
 async fn life(world: &World, owner: Owner, rng: &mut SimRng, owed: &mut Owed) {
-    let library = client::connect(world, owner, rng).await;
+    let library = client::connect_in(world, owner, owed.scope, rng).await;
     let me = Client(owner.0);
     let window = *rng.pick(&[1, 4, 16]);
     let pause_ms = *rng.pick(&[10, 60, 200, 500]);
@@ -135,8 +141,8 @@ fn choose(world: &World, rng: &mut SimRng, owed: &mut Owed) -> Option<Sent> {
     match rng.below(20) {
         _ if owed.all.len() >= OWED_MAX => owed.pick(rng),
         0..3 => owed.pick(rng),
-        3 | 4 => known(world, rng),
-        5 => known(world, rng).map(|sent| sent.forged(rng)),
+        3 | 4 => known(world, rng, owed.scope),
+        5 => known(world, rng, owed.scope).map(|sent| sent.forged(rng)),
         _ => {
             let topic = match rng.below(10) {
                 0..4 => *rng.pick(&ORDERS),
@@ -144,7 +150,7 @@ fn choose(world: &World, rng: &mut SimRng, owed: &mut Owed) -> Option<Sent> {
                 8 => IDLE,
                 _ => *rng.pick(&NEWS),
             };
-            let mut sent = Sent::new(world, rng, Scope::default(), topic);
+            let mut sent = Sent::new(world, rng, owed.scope, topic);
             if rng.chance(0.04) {
                 sent.expires = Some(Duration::from_millis(50 + rng.below(2_000)));
             }
@@ -155,8 +161,9 @@ fn choose(world: &World, rng: &mut SimRng, owed: &mut Owed) -> Option<Sent> {
     }
 }
 
-/// What somebody sent before.
-fn known(world: &World, rng: &mut SimRng) -> Option<Sent> {
+/// What somebody sent before, in whichever scope: in another one it is another request.
+fn known(world: &World, rng: &mut SimRng, scope: Scope) -> Option<Sent> {
     let known = &world.known().sent;
-    (!known.is_empty()).then(|| rng.pick(known).clone())
+    let sent = (!known.is_empty()).then(|| rng.pick(known).clone())?;
+    Some(Sent { scope, ..sent })
 }

@@ -136,7 +136,7 @@ impl Machine {
         tokio::time::sleep(up_to(rng, 30)).await;
         let mut config = SpoolConfig::default();
         config.segment_bytes = 64 * 1024;
-        let opening = client::builder(&self.world, owner, rng)
+        let opening = client::builder(&self.world, owner, Scope::default(), rng)
             .spool(DIR)
             .config(config)
             .server_within(up_to(rng, 300))

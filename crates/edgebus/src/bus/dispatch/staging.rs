@@ -11,6 +11,7 @@ use edgebus_core::admin::Delivery;
 use edgebus_core::consumer::{
     Answer, AttemptError, ConsumerOp, DeadLetterCode, Output, PauseReason, Reply,
 };
+use edgebus_core::planted;
 use edgebus_core::{Code, ConsumerName, Refusal, Seq};
 use prost::Message as _;
 use tokio::sync::oneshot;
@@ -87,6 +88,25 @@ pub(super) struct Staging {
 impl Staging {
     pub(super) fn is_empty(&self) -> bool {
         self.items.is_empty()
+    }
+
+    /// Takes out what bugs on purpose tell before its reason is on disk.
+    pub(super) fn take_early(&mut self) -> Vec<Release> {
+        let mut early = Vec::new();
+        let items = std::mem::take(&mut self.items).into_iter();
+        let late = items.filter_map(|item| match item {
+            Item::Release(release @ Release::Deliver(..)) if planted!("deliver-before-sync") => {
+                early.push(release);
+                None
+            }
+            Item::Release(release @ Release::Completed(..)) if planted!("reply-before-journal") => {
+                early.push(release);
+                None
+            }
+            item => Some(item),
+        });
+        self.items = late.collect();
+        early
     }
 
     fn push_change(&mut self, name: &ConsumerName, op: ConsumerOp, closed: Vec<u64>) {
@@ -192,6 +212,10 @@ impl Dispatch {
                     op: ConsumerOp::DeadLettered { .. },
                     ..
                 } => {}
+                Output::Change {
+                    op: ConsumerOp::Attempts(_),
+                    ..
+                } if planted!("attempts-not-journaled") => {}
                 Output::Change { op, closed } => {
                     let reply = match &op {
                         ConsumerOp::Completed { seq, reply } => Some((*seq, reply.clone())),
@@ -332,6 +356,9 @@ fn stage_letter(
         }),
     };
     let entry = match found {
+        Ok(Some(_)) if planted!("dead-letter-not-kept") => {
+            return stage_without_row(store, name, letter, false);
+        }
         Ok(Some(entry)) => entry,
         Ok(None) => {
             tracing::warn!(consumer = %name, seq = %letter.seq, "a dead letter was trimmed before it was kept");

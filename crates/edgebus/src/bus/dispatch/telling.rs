@@ -1,6 +1,7 @@
 //! What workers, waiters and operators are told, once its reason is on disk.
 
 use edgebus_core::consumer::{Answer, ConsumerMode, Settlement};
+use edgebus_core::planted;
 use tokio::sync::mpsc::error::SendError;
 
 use super::staging::answer_of;
@@ -62,6 +63,21 @@ impl Dispatch {
         for worker in filled {
             self.hand_over(store, worker, now);
         }
+    }
+
+    /// For bugs on purpose: tells something before its reason is on disk, if there is anything.
+    pub(in crate::bus) fn tells_early(&mut self, store: &mut RequestStore, now: Now) -> bool {
+        let bugs = [
+            planted!("deliver-before-sync"),
+            planted!("reply-before-journal"),
+        ];
+        if !bugs.contains(&true) {
+            return false;
+        }
+        let mut early = self.staging.take_early();
+        let any = !early.is_empty();
+        self.tell(store, &mut early, now);
+        any
     }
 
     /// Gives a worker what is ready for it.

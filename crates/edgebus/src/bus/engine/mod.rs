@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use edgebus_core::consumer::MachineLimits;
+use edgebus_core::planted;
 use edgebus_core::{Code, Entry, Kind, Refusal, Seq};
 
 use crate::bus::dispatch::{Dispatch, Release};
@@ -144,6 +145,9 @@ impl Engine {
             self.appended_bytes = self.store.staged_bytes();
         }
         let more = self.deliver(now);
+        if self.dispatch.tells_early(&mut self.store, now) {
+            return Turn::Worked;
+        }
         let worked = self.store.staged_bytes() > 0
             || !self.decided.is_empty()
             || self.dispatch.has_staging()
@@ -380,7 +384,9 @@ impl Engine {
         self.decided_records = 0;
         let partial = self.partial.as_mut().map(|(_, submission)| submission);
         for submission in decided.iter_mut().chain(partial) {
-            if let Err(error) = &committed {
+            if let Err(error) = &committed
+                && !planted!("ack-after-io-error")
+            {
                 take_back(
                     &mut submission.outcomes[submission.synced..],
                     visible,

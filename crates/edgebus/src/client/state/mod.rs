@@ -12,6 +12,7 @@ mod tests;
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use edgebus_core::planted;
 use edgebus_core::session::{ClientEvent, ClientSession};
 use edgebus_core::stream::Open;
 use edgebus_core::wire::Frame;
@@ -373,6 +374,9 @@ impl State {
         }
         self.streams.lost(now);
         parked.sort_by_key(Parked::ordinal);
+        if planted!("resent-out-of-order") {
+            parked.reverse();
+        }
         parked.extend(questions);
         for mut waiting in parked {
             waiting.wait_from(now);

@@ -18,6 +18,7 @@
 //! from what an earlier use of the segment left there.
 
 use edgebus_core::Lsn;
+use edgebus_core::planted;
 
 /// What a group starts on and is padded to, in bytes.
 pub(crate) const BLOCK_BYTES: usize = 4096;
@@ -42,7 +43,11 @@ pub(crate) struct GroupHeader {
 
 /// Bytes on disk of a group with that many bytes of operations.
 pub(super) fn padded_bytes(ops_bytes: usize) -> u64 {
-    (HEADER_BYTES + ops_bytes + FOOTER_BYTES).next_multiple_of(BLOCK_BYTES) as u64
+    let bytes = HEADER_BYTES + ops_bytes + FOOTER_BYTES;
+    if planted!("unpadded-groups") {
+        return bytes as u64;
+    }
+    bytes.next_multiple_of(BLOCK_BYTES) as u64
 }
 
 impl GroupHeader {

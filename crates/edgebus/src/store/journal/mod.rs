@@ -25,6 +25,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use edgebus_core::Lsn;
+use edgebus_core::planted;
 
 pub(crate) use group::{BLOCK_BYTES, GroupHeader};
 pub(super) use group::{
@@ -196,11 +197,17 @@ impl Journal {
                 source: error,
             }
         };
+        let late = planted!("ack-before-sync");
+        if late {
+            active.file.sync().map_err(io("sync"))?;
+        }
         active
             .file
             .write_at(buffer, active.offset)
             .map_err(io("write"))?;
-        active.file.sync().map_err(io("sync"))?;
+        if !late {
+            active.file.sync().map_err(io("sync"))?;
+        }
         active.offset += buffer.len() as u64;
         *synced = Lsn(meta.first_lsn.0 + u64::from(meta.op_count) - 1);
         self.segments.extend_active(*synced);
@@ -236,9 +243,11 @@ impl Journal {
         self.files
             .rename(&spare.path, &path)
             .map_err(io("rename"))?;
-        self.files
-            .sync_dir(&self.dir)
-            .map_err(io("sync the folder of"))?;
+        if !planted!("no-directory-sync") {
+            self.files
+                .sync_dir(&self.dir)
+                .map_err(io("sync the folder of"))?;
+        }
         // Opened again by the name it is known by, so that a trace of the process shows what is
         // written where.
         let file = self

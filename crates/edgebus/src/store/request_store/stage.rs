@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use ahash::{AHashMap, AHashSet};
 use edgebus_core::entry::Envelope;
+use edgebus_core::planted;
 use edgebus_core::{Code, ConsumerName, Entry, Record, Refusal, RequestId, Scope, Seq};
 
 use super::RequestStore;
@@ -105,6 +106,10 @@ impl RequestStore {
         self.shared.check().map_err(|e| Refusal::from(&e))?;
         let counters = &self.shared.counters;
         let id = record.id();
+        let scope = match planted!("scope-ignored") {
+            true => Scope::default(),
+            false => scope,
+        };
         let known = match self.staged.ids.get(&(id, scope)) {
             Some(stored) => Some(*stored),
             None => self
@@ -112,8 +117,9 @@ impl RequestStore {
                 .find(&id, scope)
                 .map_err(|e| Refusal::from(&e))?,
         };
-        if let Some(stored) = known {
-            if stored.fingerprint == fingerprint {
+        let full = counters.storage_full.load(Ordering::Relaxed);
+        if let Some(stored) = known.filter(|_| !(full && planted!("full-before-known"))) {
+            if stored.fingerprint == fingerprint || planted!("conflict-ignored") {
                 self.staged.duplicates += 1;
                 return Ok((stored.seq, true));
             }
@@ -124,7 +130,7 @@ impl RequestStore {
             );
             return Err(Refusal::new(Code::IdConflict, message).into());
         }
-        if counters.storage_full.load(Ordering::Relaxed) {
+        if full {
             Counters::add(&counters.refused, 1);
             return Err(self.storage_full().into());
         }

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use edgebus_core::planted;
 use edgebus_core::{Lsn, Seq};
 use redb::Database;
 
@@ -130,6 +131,11 @@ impl Sealer {
         }
         let oldest = self.shared.state.read().closed.front().cloned();
         if let Some(overlay) = oldest {
+            if planted!("recycle-too-early") {
+                let last = overlay.last_lsn;
+                let segments = &self.shared.segments;
+                segments.maintain(&*self.files, &self.journal, last)?;
+            }
             self.seal(&overlay)?;
             self.maintained = false;
             return Ok(SealStep::Worked);
@@ -151,6 +157,10 @@ impl Sealer {
 
     fn seal(&mut self, overlay: &Arc<Overlay>) -> Result<(), StoreError> {
         let started = Instant::now();
+        let early = planted!("prune-before-publish");
+        if early {
+            self.shared.state.write().closed.pop_front();
+        }
         let is_new = self.shared.state.read().sealed.lsn < overlay.last_lsn;
         let mut done = TablesChange::default();
         if is_new {
@@ -159,7 +169,7 @@ impl Sealer {
                 .write(overlay)
                 .map_err(|e| StoreError::redb("seal into", &path, e))?;
         }
-        self.publish(Some(overlay), done)?;
+        self.publish((!early).then_some(overlay), done)?;
         self.sealed_before = self.sealed_last;
         self.sealed_last = overlay.last_lsn;
         let counters = &self.shared.counters;
@@ -190,7 +200,7 @@ impl Sealer {
             .map(|((id, scope), stored)| ((*id.as_bytes(), scope.0), *stored))
             .collect();
         ids.sort_unstable_by_key(|(key, _)| *key);
-        if !ids.is_empty() {
+        if !ids.is_empty() && !planted!("memory-only-dedupe") {
             let now = Closed {
                 last_seq: overlay.last_seq,
                 store_ms: overlay.times_ms.0,

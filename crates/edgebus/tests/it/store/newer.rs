@@ -40,7 +40,7 @@ fn last_group(dir: &Path) -> (PathBuf, Vec<u8>, usize) {
     let path = segments(dir).pop().expect("a segment");
     let bytes = fs::read(&path).expect("segment");
     let blocks = (BLOCK..bytes.len()).step_by(BLOCK);
-    let last = blocks.filter(|at| bytes[*at..].starts_with(b"EBG1")).last();
+    let last = blocks.rev().find(|at| bytes[*at..].starts_with(b"EBG1"));
     (path, bytes, last.expect("a group"))
 }
 
