@@ -7,7 +7,9 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod audit;
+mod coverage;
 mod plants;
+mod proof;
 mod steps;
 mod tidy;
 
@@ -17,10 +19,12 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 Usage: cargo xtask COMMAND
 
-  test    everything a change must pass: format, tidy, clippy, tests with doc tests, docs
-  tidy    the style rules of this tree alone (headers, file sizes, layers, forbidden code)
-  audit   licenses, advisories, banned crates and sources (needs cargo-deny)
-  plants  every bug that can be planted is found by the simulator; names after it: only those
+  test      everything a change must pass: format, tidy, clippy, tests with doc tests, docs
+  proof     what is promised, shown on simulated worlds and on the real binary (docs/reliability.md)
+  plants    every bug that can be planted is found by the simulator; names after it: only those
+  tidy      the style rules of this tree alone (headers, file sizes, layers, forbidden code)
+  coverage  how many lines of each part the tests reach (needs cargo-tarpaulin)
+  audit     licenses, advisories, banned crates and sources (needs cargo-deny)
 ";
 
 fn main() -> ExitCode {
@@ -31,7 +35,9 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match words.as_slice() {
         ["test"] => workspace_root().and_then(|root| steps::run(&root)),
+        ["proof"] => workspace_root().and_then(|root| proof::run(&root)),
         ["tidy"] => workspace_root().and_then(|root| tidy::run(&root)),
+        ["coverage"] => workspace_root().and_then(|root| coverage::run(&root)),
         ["audit"] => workspace_root().and_then(|root| audit::run(&root)),
         ["plants", names @ ..] => workspace_root().and_then(|root| plants::run(&root, names)),
         ["help" | "--help" | "-h"] => {

@@ -11,15 +11,15 @@ use std::time::Instant;
 use crate::tidy;
 
 /// One step: a name for the log and what runs.
-struct Step {
-    name: &'static str,
-    action: Action,
+pub(crate) struct Step {
+    pub(crate) name: &'static str,
+    pub(crate) action: Action,
 }
 
 /// What a step runs.
-enum Action {
-    /// The style rules, in this process.
-    Tidy,
+pub(crate) enum Action {
+    /// Something in this process, with the command for it.
+    Here(&'static str, fn(&Path) -> Result<(), String>),
     /// Cargo with these arguments.
     Cargo {
         arguments: &'static [&'static str],
@@ -41,7 +41,7 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "tidy",
-        action: Action::Tidy,
+        action: Action::Here("cargo xtask tidy", tidy::run),
     },
     // The whole workspace: this is also what compiles the packages that are not default members.
     Step {
@@ -128,10 +128,19 @@ pub(crate) fn cargo(root: &Path) -> Command {
 }
 
 impl Action {
+    /// Cargo with these arguments, as it is.
+    pub(crate) const fn cargo(arguments: &'static [&'static str]) -> Self {
+        Self::Cargo {
+            arguments,
+            env: None,
+            component: None,
+        }
+    }
+
     /// The command line a person would type for it.
-    fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         match self {
-            Self::Tidy => "cargo xtask tidy".to_owned(),
+            Self::Here(command, _) => (*command).to_owned(),
             Self::Cargo { arguments, env, .. } => {
                 let command = format!("cargo {}", arguments.join(" "));
                 match env {
@@ -142,14 +151,14 @@ impl Action {
         }
     }
 
-    fn run(&self, root: &Path) -> Result<(), String> {
-        let Self::Cargo {
-            arguments,
-            env,
-            component,
-        } = self
-        else {
-            return tidy::run(root);
+    pub(crate) fn run(&self, root: &Path) -> Result<(), String> {
+        let (arguments, env, component) = match self {
+            Self::Here(_, run) => return run(root),
+            Self::Cargo {
+                arguments,
+                env,
+                component,
+            } => (arguments, env, component),
         };
         if let Some(component) = component {
             require_component(root, arguments[0], component)?;
@@ -224,7 +233,7 @@ mod tests {
         let mut ran = Vec::new();
         let outcome = run_each(STEPS, |action| {
             ran.push(action.describe());
-            if matches!(action, Action::Tidy) {
+            if matches!(action, Action::Here(..)) {
                 Err("two violations".to_owned())
             } else {
                 Ok(())

@@ -10,7 +10,7 @@ use edgebus_sim::flips;
 use edgebus_sim::fuzz;
 use edgebus_sim::network::{certificates, flood};
 use edgebus_sim::processes::{crash, failure, full_disk, inject, ready, snapshots, soak};
-use edgebus_sim::run;
+use edgebus_sim::run::{self, clocks, strikes};
 
 /// Shows what edgebus promises, from seeds that anyone can run again.
 #[derive(Debug, Parser)]
@@ -24,6 +24,10 @@ struct Args {
 enum Command {
     /// Run simulated worlds, each from a seed
     Run(run::RunArgs),
+    /// Run simulated worlds in which only the server's wall clock goes wrong
+    Clocks(run::RunArgs),
+    /// Have each call of the server's to a simulated disk fail in turn
+    Faults(strikes::FaultsArgs),
     /// Tell the story of one simulated world
     Replay(run::ReplayArgs),
     /// Kill the real server under load, again and again
@@ -57,6 +61,8 @@ enum Command {
 fn main() -> ExitCode {
     match Args::parse().command {
         Command::Run(args) => run::run(&args),
+        Command::Clocks(args) => clocks::run(&args),
+        Command::Faults(args) => strikes::run(&args),
         Command::Replay(args) => run::replay(&args),
         Command::Crash(options) => failure::exit(crash::run(&options)),
         Command::Ready(options) => failure::exit(ready::run(&options)),

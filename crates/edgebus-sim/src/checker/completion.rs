@@ -57,7 +57,9 @@ fn completed_once<'f, 'h: 'f>(
         let (Some(how), Some(done)) = (how(call), call.done()) else {
             continue;
         };
-        if !how.completes() {
+        // An ack that was said again over another connection is told that it is done, whoever did
+        // it: that is all that it wanted.
+        if !matches!(how, How::Complete(_)) {
             continue;
         }
         let Some((asked, told)) = first else {

@@ -20,7 +20,8 @@ pub(super) fn check(facts: &Facts<'_>, report: &mut Report) {
             kept(facts, name, consumer, report);
         }
     }
-    let untouched = |consumer: &ConsumerFacts<'_>| !taken_away(facts, consumer);
+    let untouched =
+        |consumer: &ConsumerFacts<'_>| !taken_away(facts, consumer) && !set_behind(facts, consumer);
     if facts.last.is_some() && facts.consumers.values().all(untouched) {
         told_to_requesters(facts, report);
     }
@@ -35,6 +36,16 @@ fn taken_away(facts: &Facts<'_>, consumer: &ConsumerFacts<'_>) -> bool {
             Operation::Requeue(_) | Operation::RemoveLetters(_) | Operation::Delete(_)
         );
         takes && facts.call(*call).is_some_and(|call| !call.is_refused())
+    })
+}
+
+/// Whether an operator may have set it behind messages that it had not answered: whoever asks for
+/// them then is told what is told of dead letters.
+fn set_behind(facts: &Facts<'_>, consumer: &ConsumerFacts<'_>) -> bool {
+    let mut operations = consumer.operations.iter();
+    operations.any(|(call, what)| {
+        matches!(what, Operation::Reset(..))
+            && facts.call(*call).is_some_and(|call| !call.is_refused())
     })
 }
 

@@ -68,8 +68,13 @@ fn clients(facts: &Facts<'_>, report: &mut Report) {
         if !first || others.any(|(_, other)| other.client != asked.client) {
             continue;
         }
+        // A duplicate, at the first time of asking, was said again over another connection: what
+        // was asked before it may have been refused over the first, and that answer lost with it.
         let stored = facts_of.told.iter().find_map(|(_, outcome)| match outcome {
-            Outcome::Stored { seq, .. } => Some(*seq),
+            Outcome::Stored {
+                seq,
+                duplicate: false,
+            } => Some(*seq),
             _ => None,
         });
         // What a spool refuses later, or asks for later, has a story of its own.

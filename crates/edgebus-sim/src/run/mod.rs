@@ -3,8 +3,10 @@
 //! Each seed is a world of its own, run by one thread from its beginning to its end, so that its
 //! trace does not depend on how many threads there are.
 
+pub mod clocks;
 pub mod plants;
 mod report;
+pub mod strikes;
 
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -12,7 +14,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use crate::world::simulate;
+use crate::world::{Weather, simulate, simulate_in};
 use plants::plant;
 use report::Totals;
 
@@ -54,7 +56,7 @@ pub fn run(args: &RunArgs) -> ExitCode {
             println!("{violation}");
         }
     });
-    totals.print(args, started.elapsed());
+    totals.print("run", args, started.elapsed());
     match totals.violating.is_empty() {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
@@ -63,6 +65,10 @@ pub fn run(args: &RunArgs) -> ExitCode {
 
 /// Runs the worlds, each told about as soon as it broke a promise.
 pub fn run_seeds(args: &RunArgs, tell: impl Fn(&[String]) + Sync) -> Totals {
+    run_in(args, Weather::Storm, tell)
+}
+
+fn run_in(args: &RunArgs, weather: Weather, tell: impl Fn(&[String]) + Sync) -> Totals {
     let next = AtomicU64::new(0);
     let totals = Mutex::new(Totals::default());
     let threads = args
@@ -74,7 +80,7 @@ pub fn run_seeds(args: &RunArgs, tell: impl Fn(&[String]) + Sync) -> Totals {
             if place >= args.seeds {
                 return;
             }
-            let outcome = simulate(args.from.wrapping_add(place));
+            let outcome = simulate_in(args.from.wrapping_add(place), weather);
             if !outcome.violations.is_empty() {
                 tell(&report::violating(&outcome, args.plant.as_deref()));
             }

@@ -71,7 +71,7 @@ impl Totals {
         of("stored") + of("duplicate") + of("spooled")
     }
 
-    pub(super) fn print(&self, args: &RunArgs, took: Duration) {
+    pub(super) fn print(&self, command: &str, args: &RunArgs, took: Duration) {
         let deaths = &self.counts.deaths;
         let died = |how| deaths.get(&how).copied().unwrap_or_default();
         println!("seeds            {}", self.seeds);
@@ -98,7 +98,7 @@ impl Totals {
             .map(|name| format!(" --plant {name}"))
             .unwrap_or_default();
         println!(
-            "again            edgebus-sim run --seeds {} --from {}{plant}",
+            "again            edgebus-sim {command} --seeds {} --from {}{plant}",
             args.seeds, args.from
         );
         for seed in &self.violating {

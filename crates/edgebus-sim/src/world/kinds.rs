@@ -75,6 +75,16 @@ kinds! {
     NameDropped = "name dropped";
 }
 
+impl FaultKind {
+    /// What a wall clock does.
+    pub(super) const CLOCKS: [Self; 4] = [
+        Self::ClockForwards,
+        Self::ClockBackwards,
+        Self::ClockFrozen,
+        Self::Clock1970,
+    ];
+}
+
 impl fmt::Display for FaultKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())

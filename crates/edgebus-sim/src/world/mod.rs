@@ -2,7 +2,7 @@
 //! network, in one thread, with everything that can go wrong.
 //!
 //! In reading order:
-//! - [`kinds`]: what goes wrong, by name; [`plan`]: what goes wrong in a life of the server
+//! - [`kinds`]: what goes wrong, by name; [`weather`]: what may; [`plan`]: what goes wrong in a life of the server
 //! - [`time`]: clocks; [`process`]: the disk as one process sees it; [`pipe`], [`net`], [`wire`],
 //!   [`dialer`]: the network
 //! - [`scopes`]: two spaces of ids
@@ -31,6 +31,7 @@ mod steps;
 #[cfg(test)]
 mod tests;
 mod time;
+mod weather;
 mod wire;
 
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -45,8 +46,9 @@ use crate::rng::SimRng;
 pub use kinds::FaultKind;
 use kinds::fault;
 use net::{Net, Owner};
-pub use outcome::{Outcome, simulate};
+pub use outcome::{Outcome, simulate, simulate_in};
 use time::Wall;
+pub use weather::Weather;
 
 /// How far a world has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -10,7 +10,7 @@ use super::actors::Crew;
 use super::finale::Finale;
 use super::plan::store_config;
 use super::server::Machine;
-use super::{Phase, World, panics};
+use super::{Phase, Weather, World, panics};
 use crate::checker::{self, Violation};
 use crate::disk::{Counts as DiskCounts, SimDisk};
 use crate::history::recorder::Recorder;
@@ -34,11 +34,13 @@ pub struct Outcome {
     pub lasted: Duration,
 }
 
-/// How many lives a server has in which things go wrong.
-const LIVES: [u64; 4] = [8, 9, 10, 12];
-
-/// Runs the world of a seed.
+/// Runs the world of a seed, in which everything may go wrong.
 pub fn simulate(seed: u64) -> Outcome {
+    simulate_in(seed, Weather::Storm)
+}
+
+/// Runs the world of a seed in some weather.
+pub fn simulate_in(seed: u64, weather: Weather) -> Outcome {
     panics::begin();
     let mut rng = SimRng::seeded(seed);
     let mut chance = rng.fork();
@@ -51,7 +53,7 @@ pub fn simulate(seed: u64) -> Outcome {
     let mut scene = None;
     let lived = catch_unwind(AssertUnwindSafe(|| {
         runtime.block_on(async {
-            let set = Scene::set(&mut rng);
+            let set = Scene::set(&mut rng, weather);
             scene = Some((set.world.clone(), set.disk.clone()));
             set.play(rng).await;
         });
@@ -88,7 +90,7 @@ struct Scene {
 }
 
 impl Scene {
-    fn set(rng: &mut SimRng) -> Self {
+    fn set(rng: &mut SimRng, weather: Weather) -> Self {
         let start = Instant::now();
         let (config, keeps) = store_config(rng);
         let terms = Terms {
@@ -103,7 +105,11 @@ impl Scene {
             disk: disk.clone(),
             config,
             rng: rng.fork(),
+            weather,
         };
+        if !weather.is_at_sea() {
+            world.net.calm();
+        }
         Self {
             world,
             disk,
@@ -112,7 +118,7 @@ impl Scene {
     }
 
     async fn play(self, mut rng: SimRng) {
-        let lives = *rng.pick(&LIVES);
+        let lives = self.machine.weather.lives(&mut rng);
         let (finale, done) = Finale::new();
         let mut crew = Crew::begin(&self.world, &mut rng);
         let mut server = tokio::spawn(self.machine.live(lives, finale));

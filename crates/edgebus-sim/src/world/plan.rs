@@ -6,6 +6,7 @@ use std::time::Duration;
 use edgebus::StoreConfig;
 
 use super::kinds::FaultKind;
+use super::weather::jump;
 use crate::disk::Fault;
 use crate::disk::Times;
 use crate::rng::SimRng;
@@ -45,7 +46,8 @@ pub(super) struct Plan {
     pub(super) down: Duration,
     /// What the wall clock does, and when, if not while the machine is down.
     pub(super) clock: Option<FaultKind>,
-    pub(super) running_clock: Option<Duration>,
+    /// When the wall clock goes wrong while it runs, and how.
+    pub(super) jumps: Vec<(Duration, FaultKind)>,
 }
 
 impl Plan {
@@ -84,15 +86,11 @@ impl Plan {
                 1 => ms(rng, 500),
                 _ => ms(rng, 3_000),
             },
-            running_clock: rng.chance(0.5).then(|| ms(rng, 800)),
-            clock: rng.chance(0.5).then(|| {
-                *rng.pick(&[
-                    FaultKind::ClockForwards,
-                    FaultKind::ClockBackwards,
-                    FaultKind::ClockFrozen,
-                    FaultKind::Clock1970,
-                ])
-            }),
+            clock: rng.chance(0.25).then(|| *rng.pick(&FaultKind::CLOCKS)),
+            jumps: match rng.chance(0.3) {
+                true => vec![jump(rng, Duration::from_millis(800))],
+                false => Vec::new(),
+            },
         }
     }
 
@@ -107,7 +105,7 @@ impl Plan {
             full: None,
             down: Duration::ZERO,
             clock: None,
-            running_clock: None,
+            jumps: Vec::new(),
         }
     }
 }

@@ -15,7 +15,7 @@ use super::net::{Arrival, Net};
 use super::plan::{Ending, Plan};
 use super::process::Process;
 use super::steps::{Stop, Strikes, take_turns};
-use super::{Phase, World, scopes};
+use super::{Phase, Weather, World, scopes};
 use crate::disk::SimDisk;
 use crate::history::{Death, Event};
 use crate::rng::SimRng;
@@ -33,6 +33,7 @@ pub(super) struct Machine {
     pub(super) disk: SimDisk,
     pub(super) config: StoreConfig,
     pub(super) rng: SimRng,
+    pub(super) weather: Weather,
 }
 
 /// What is there while the server runs.
@@ -49,7 +50,7 @@ impl Machine {
     pub(super) async fn live(mut self, lives: u64, finale: Finale) {
         for number in 1..=lives {
             let mut rng = self.rng.fork();
-            let plan = Plan::draw(&mut rng);
+            let plan = self.weather.plan(&mut rng);
             self.world
                 .remark(format_args!("life {number} of {lives}: {:?}", plan.ending));
             self.life(&plan, &mut rng, None).await;
@@ -147,7 +148,7 @@ impl Machine {
             _ = fails_stop.wait_for(|state| matches!(state, BusState::Poisoned(_))) => {
                 Some(Death::FailStop)
             }
-            () = self.turn_running_clock(plan, rng.fork()) => None,
+            () = jumps(&self.world, &plan.jumps, rng.fork()) => None,
             () = running.script(self, plan, finale) => None,
         };
         match how {
@@ -197,19 +198,22 @@ impl Machine {
 
     /// While the machine is down, its wall clock goes wrong.
     fn turn_clock(&self, plan: &Plan, rng: &mut SimRng) {
-        if let (Some(kind), None) = (plan.clock, plan.running_clock) {
+        if let Some(kind) = plan.clock {
             jump(&self.world, kind, rng);
         }
     }
+}
 
-    /// While the server runs, its machine's wall clock goes wrong. Never returns.
-    async fn turn_running_clock(&self, plan: &Plan, mut rng: SimRng) {
-        if let (Some(kind), Some(at)) = (plan.clock, plan.running_clock) {
-            tokio::time::sleep(at).await;
-            jump(&self.world, kind, &mut rng);
-        }
-        std::future::pending().await
+/// The wall clock goes wrong while the server runs. Never returns.
+async fn jumps(world: &World, jumps: &[(Duration, FaultKind)], mut rng: SimRng) {
+    let mut jumps = jumps.to_vec();
+    jumps.sort_unstable();
+    let begin = tokio::time::Instant::now();
+    for (at, kind) in jumps {
+        tokio::time::sleep_until(begin + at).await;
+        jump(world, kind, &mut rng);
     }
+    std::future::pending().await
 }
 
 /// The wall clock goes wrong in this way.

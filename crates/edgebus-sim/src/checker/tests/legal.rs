@@ -417,3 +417,42 @@ fn spooled_request_that_was_trimmed_before_anybody_saw_it() {
     story.done(Operation::Trim(Seq(2)));
     story.breaks_nothing();
 }
+
+#[test]
+fn request_whose_refusal_was_lost_with_the_connection_is_stored_behind_the_next() {
+    let mut story = Story::new();
+    let refused = story.ask(1);
+    let stored_first = story.ask(2);
+    story.stored(refused, 2);
+    story.tell(stored_first, duplicate(1));
+    story.keep_at(2, 1);
+    story.keep_at(1, 2);
+    story.breaks_nothing();
+}
+
+#[test]
+fn ack_said_again_over_another_connection_is_told_that_it_is_done() {
+    let mut story = Story::new();
+    story.store(1);
+    story.listener(1);
+    story.end.replies = None;
+    let worker = story.open();
+    story.give(worker, 1, 1);
+    let lost = story.say(worker, token(1, 1), How::Ack);
+    story.give_as(worker, 1, token(1, 2), 2);
+    let second = story.say(worker, token(1, 2), How::Ack);
+    story.tell(lost, Outcome::Done);
+    story.tell(second, Outcome::Done);
+    story.breaks_nothing();
+}
+
+#[test]
+fn request_behind_which_its_responder_was_set_is_told_to_be_dead() {
+    let mut story = Story::new();
+    story.store(1);
+    story.responder(1);
+    story.done(Operation::Reset(name(), Seq(1)));
+    let call = story.request(1);
+    story.tell(call, Outcome::DeadLettered);
+    story.breaks_nothing();
+}

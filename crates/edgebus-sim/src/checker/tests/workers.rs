@@ -53,8 +53,9 @@ fn two_completions_that_count_are_found() {
     story.listener(1);
     story.end.replies = None;
     let worker = story.open();
-    story.work(worker, 1);
-    story.settle(worker, 1, 1, How::Ack);
+    story.give(worker, 1, 1);
+    story.settle(worker, 1, 1, How::Complete(Digest(1)));
+    story.settle(worker, 1, 1, How::Complete(Digest(2)));
     story.breaks("completed twice");
 }
 

@@ -87,13 +87,13 @@ impl Desk<'_> {
                 let whose = rng.chance(0.7).then(|| consumers::name(name));
                 let call = self.begin(Operation::Requeue(whose.clone()));
                 let told = self.library.requeue(letters(whose), false).await;
-                self.told(call, told.map(drop));
+                self.told(call, told.and_then(any));
             }
             21 => {
                 let call = self.begin(Operation::RemoveLetters(Some(consumers::name(name))));
                 let whose = letters(Some(consumers::name(name)));
                 let told = self.library.remove_dead_letters(whose, false).await;
-                self.told(call, told.map(drop));
+                self.told(call, told.and_then(any));
             }
             22 | 23 => self.trim(rng).await,
             24..26 => self.replay(name, rng).await,
@@ -190,7 +190,7 @@ impl Desk<'_> {
         let name = consumers::name(name);
         let call = self.begin(Operation::ReplayInto(name.clone(), from, to));
         let told = self.library.replay_into(name, query).await;
-        self.told(call, told.map(drop));
+        self.told(call, told.and_then(any));
     }
 
     /// Takes some messages without being a worker, and says what became of them.
@@ -261,6 +261,14 @@ impl Desk<'_> {
         };
         self.world.recorder.told(call, outcome);
         told.is_ok()
+    }
+}
+
+/// Where there was nothing that it could be done to, nothing was done.
+fn any(count: u64) -> Result<(), Refusal> {
+    match count {
+        0 => Err(Refusal::new(Code::NotFound, "there was nothing to be done")),
+        _ => Ok(()),
     }
 }
 

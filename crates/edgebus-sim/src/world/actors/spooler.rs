@@ -173,7 +173,7 @@ impl Machine {
         owed: &mut BTreeMap<RequestId, Sent>,
     ) {
         let most = *rng.pick(&[1, 1, 6]);
-        let pause_ms = *rng.pick(&[40, 150, 500]);
+        let pause_ms = *rng.pick(&[80, 250, 700]);
         loop {
             let mut under_way = Vec::new();
             for _ in 0..most {
