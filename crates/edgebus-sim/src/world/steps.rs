@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use edgebus::bus::{Sealing, Steps, Turn};
+use tokio::time::Instant;
 
 use super::World;
 use super::kinds::FaultKind;
@@ -23,6 +24,8 @@ pub(super) enum Stop {
 
 /// How long a turn may be waited for where nothing calls for one.
 const LOOK_AROUND: Duration = Duration::from_millis(1_000);
+/// What some turns take together.
+const TURNS_TAKE: Duration = Duration::from_millis(1);
 /// How soon sealing is tried again on a full disk.
 const FULL_AGAIN: Duration = Duration::from_millis(500);
 
@@ -36,6 +39,7 @@ pub(super) async fn take_turns(
     mut rng: SimRng,
 ) -> Stop {
     let mut sealing = Sealing::Worked;
+    let mut full_until = Instant::now();
     loop {
         let turn = steps.engine();
         if steps.wants_sealer() && sealing == Sealing::Idle {
@@ -43,6 +47,10 @@ pub(super) async fn take_turns(
         }
         if sealing == Sealing::Worked && rng.chance(plan.sealing) {
             sealing = steps.sealer();
+            full_until = Instant::now() + FULL_AGAIN;
+        }
+        if sealing == Sealing::Full && Instant::now() >= full_until {
+            sealing = Sealing::Worked;
         }
         let (may_feed, is_fed) = match rng.chance(0.8) {
             true => (true, steps.feeder()),
@@ -52,20 +60,21 @@ pub(super) async fn take_turns(
         if process.is_over() {
             return Stop::Gone;
         }
+        // However fast it is, time passes: what waits for a time would else wait for ever.
+        if rng.chance(0.02) {
+            tokio::time::sleep(TURNS_TAKE).await;
+        }
         match turn {
             Turn::Worked if plan.turn.is_zero() || rng.chance(0.3) => {
                 tokio::task::yield_now().await;
             }
             Turn::Worked => tokio::time::sleep(plan.turn).await,
-            Turn::Idle { .. } if is_fed => {}
+            Turn::Idle { .. } if is_fed => tokio::task::yield_now().await,
             Turn::Idle { appends, until } => {
                 let look_around = match sealing {
                     _ if !may_feed => Duration::from_millis(1),
                     Sealing::Worked => Duration::from_millis(1),
-                    Sealing::Full => {
-                        sealing = Sealing::Worked;
-                        FULL_AGAIN
-                    }
+                    Sealing::Full => FULL_AGAIN,
                     Sealing::Idle | Sealing::Failed => LOOK_AROUND,
                 };
                 let until = until.map_or(look_around, |until| until.min(look_around));
