@@ -352,6 +352,7 @@ impl Said {
     /// have been heard before: most likely that ack did it. A reply may be the one that stands, or
     /// somebody else's does.
     pub(super) fn tell(self, outcome: Result<(), Refusal>) {
+        let completes = matches!(self.settlement, Settlement::Ack | Settlement::Complete(_));
         let Some(waiter) = self.waiter else {
             return;
         };
@@ -362,6 +363,12 @@ impl Said {
                     Settlement::Ack => Ok(()),
                     _ => Err(refusal),
                 }
+            }
+            // The lease is not good any more, but what was said before may have been heard while it
+            // was: then nobody else gets the message.
+            Err(refusal) if self.again && completes && refusal.code == Code::StaleLease => {
+                let before = "it was said before, and the connection lost";
+                Err(unknown(&format!("{}; {before}", refusal.message)))
             }
             outcome => outcome,
         };

@@ -398,6 +398,11 @@ impl Engine {
         decided.into_iter().for_each(Submission::finish);
         match &committed {
             Ok(()) => {
+                // Before anything is told: a request that is asked for again may have its answer,
+                // which one of this very group does not replace.
+                for seq in &self.asked_again {
+                    self.dispatch.waiters.look_up(*seq);
+                }
                 self.dispatch.tell(&mut self.store, &mut self.releases, now);
                 self.look_up_answers();
                 self.notify();

@@ -53,3 +53,29 @@ fn reply_that_is_stored_is_told_also_while_the_request_runs_again() {
     desk.rest();
     assert_eq!(again.try_recv(), Ok(Answer::Reply(first)));
 }
+
+/// The same, where it is asked for and done again in one group: found by simulated workers.
+#[test]
+fn reply_that_is_stored_is_told_although_the_request_is_done_again_in_the_same_group() {
+    let mut desk = Desk::new();
+    let mut worker = desk.worker("prices", responder("a"), 9);
+    let mut answer = desk.ask(1);
+    desk.rest();
+    let token = tokens(&mut worker)[0];
+    let first = Reply::new("first");
+    worker
+        .handle
+        .settle(token, Settlement::Complete(first.clone()));
+    desk.rest();
+    assert_eq!(answer.try_recv(), Ok(Answer::Reply(first.clone())));
+
+    desk.change(Change::Reset(name("prices"), Seq(0)))
+        .expect("reset");
+    let token = tokens(&mut worker)[0];
+    let mut again = desk.ask(1);
+    worker
+        .handle
+        .settle(token, Settlement::Complete(Reply::new("second")));
+    desk.rest();
+    assert_eq!(again.try_recv(), Ok(Answer::Reply(first)));
+}

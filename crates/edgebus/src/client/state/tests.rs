@@ -283,6 +283,31 @@ fn ack_is_taken_for_the_one_that_did_it_only_if_it_may_have_left() {
     }
 }
 
+/// Found by a simulated power cut: the ack was on disk, and a server that was about to stop had
+/// ended the stream when it was said again.
+#[test]
+fn ack_whose_lease_has_ended_is_unknown_if_it_may_have_been_heard_before() {
+    for left in [true, false] {
+        let mut stand = Stand::new();
+        let (own, _events) = stand.works(4);
+        stand.delivers(1..2);
+        let mut acked = stand.settles(own, 1, Settlement::Ack);
+        if left {
+            stand.leaves();
+        }
+        stand.lose();
+        let (tag, _) = stand.comes_back();
+        let errors = vec![(0, Refusal::new(Code::StaleLease, "not open"))];
+        stand.hears(Frame::Settled { tag, errors });
+        let told = acked.try_recv().expect("told").map_err(|r| r.code);
+        let expected = match left {
+            true => Code::Unknown,
+            false => Code::StaleLease,
+        };
+        assert_eq!(told, Err(expected));
+    }
+}
+
 #[test]
 fn reply_that_was_said_twice_may_be_the_one_that_stands() {
     let mut stand = Stand::new();
