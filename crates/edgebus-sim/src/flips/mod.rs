@@ -2,7 +2,7 @@
 //! nothing is deleted, and somebody says where it is.
 //!
 //! In reading order: [`memory`] files that are thrown away; [`stored`] the store and what it
-//! acknowledged; [`look`] reading everything; this module: one flip after the other, and the figures.
+//! acknowledged; [`mod@look`] reading everything; this module: one flip after the other, and the figures.
 //!
 //! Each flip is met by `check`, by opening, by reading all that was acknowledged, by using the store,
 //! and by reading it once more: damage must not spread. A repair has to put it right, byte by byte.
