@@ -64,7 +64,8 @@ const STEPS: &[Step] = &[
         name: "tests and doc tests",
         action: Action::Cargo {
             arguments: &["test", "--workspace"],
-            env: None,
+            // Tests mostly wait, for a disk or for each other: with one to a core the cores idle.
+            env: Some(("RUST_TEST_THREADS", "4")),
             component: None,
         },
     },
@@ -215,7 +216,10 @@ mod tests {
             .iter()
             .find(|step| step.name == "tests and doc tests")
             .unwrap();
-        assert_eq!(test.action.describe(), "cargo test --workspace");
+        assert_eq!(
+            test.action.describe(),
+            "RUST_TEST_THREADS=\"4\" cargo test --workspace"
+        );
     }
 
     #[test]
