@@ -6,6 +6,7 @@ use edgebus_core::Seq;
 
 use super::facts::{CallFacts, Facts, MessageFacts, What};
 use super::report::Report;
+use super::trimmed::may_be_gone;
 use crate::history::{Digest, FinalConsumer, How, Operation, Outcome, Place};
 
 const OTHER: &str = "another reply";
@@ -223,7 +224,11 @@ fn ended_otherwise(
     for (call, asked) in facts.asked(message) {
         for (place, outcome) in &call.told {
             match outcome {
-                Outcome::DeadLettered if first.is_some_and(|first| first < call.asked) => {
+                // One that was trimmed has no reply any more, and may have a dead letter.
+                Outcome::DeadLettered
+                    if first.is_some_and(|first| first < call.asked)
+                        && !may_be_gone(facts, message, *place) =>
+                {
                     report.add(UNANSWERED, first.into_iter().chain([*place]), || {
                         format!("{} has a reply, and is told to be a dead letter", asked.id)
                     });

@@ -2,9 +2,9 @@
 
 use edgebus_core::Seq;
 
-use super::facts::{CallFacts, Facts, What};
+use super::facts::{CallFacts, Facts, MessageFacts, What};
 use super::report::Report;
-use crate::history::{Operation, Retention};
+use crate::history::{Operation, Place, Retention};
 
 const RULE: &str = "trimmed too far";
 
@@ -28,6 +28,20 @@ pub(super) fn check(facts: &Facts<'_>, report: &mut Report) {
             )
         });
     }
+}
+
+/// Whether a message may have been gone when something was told at `place`.
+pub(super) fn may_be_gone(facts: &Facts<'_>, message: &MessageFacts<'_>, place: Place) -> bool {
+    if message.row.is_some() {
+        return false;
+    }
+    let by_hand = matches!(facts.terms.retention, Retention::ByHand);
+    let Some((_, seq)) = message.evidence.filter(|_| by_hand) else {
+        return true;
+    };
+    facts
+        .calls()
+        .any(|(_, call)| call.asked < place && asked_for(call).is_some_and(|before| seq < before))
 }
 
 fn asked_for(call: &CallFacts<'_>) -> Option<Seq> {

@@ -14,7 +14,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use crate::world::{Weather, simulate, simulate_in};
+use crate::world::{Weather, simulate_in};
 use plants::plant;
 use report::Totals;
 
@@ -35,11 +35,31 @@ pub struct RunArgs {
     pub plant: Option<String>,
 }
 
+impl RunArgs {
+    /// The bug on purpose, as said on the command line.
+    fn planted(&self) -> String {
+        let plant = self.plant.as_ref();
+        plant.map_or_else(String::new, |name| format!(" --plant {name}"))
+    }
+
+    /// The command that tells the story of one of the worlds.
+    fn replay(&self, seed: u64, weather: Weather) -> String {
+        let clocks = match weather {
+            Weather::Clocks => " --clocks",
+            _ => "",
+        };
+        format!("edgebus-sim replay {seed}{clocks}{}", self.planted())
+    }
+}
+
 /// `replay`: the story of one world.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ReplayArgs {
     /// The seed.
     pub seed: u64,
+    /// The world that `clocks` makes of it.
+    #[arg(long)]
+    pub clocks: bool,
     /// As for `run`.
     #[arg(long)]
     pub plant: Option<String>,
@@ -47,16 +67,20 @@ pub struct ReplayArgs {
 
 /// Runs the worlds and prints what they came to: 1 if any promise was broken.
 pub fn run(args: &RunArgs) -> ExitCode {
+    run_and_print(args, Weather::Storm)
+}
+
+fn run_and_print(args: &RunArgs, weather: Weather) -> ExitCode {
     if let Err(code) = plant(args.plant.as_deref()) {
         return code;
     }
     let started = Instant::now();
-    let totals = run_seeds(args, |violations| {
+    let totals = run_in(args, weather, |violations| {
         for violation in violations {
             println!("{violation}");
         }
     });
-    totals.print("run", args, started.elapsed());
+    totals.print(args, weather, started.elapsed());
     match totals.violating.is_empty() {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
@@ -82,7 +106,8 @@ fn run_in(args: &RunArgs, weather: Weather, tell: impl Fn(&[String]) + Sync) -> 
             }
             let outcome = simulate_in(args.from.wrapping_add(place), weather);
             if !outcome.violations.is_empty() {
-                tell(&report::violating(&outcome, args.plant.as_deref()));
+                let again = args.replay(outcome.seed, weather);
+                tell(&report::violating(&outcome, &again));
             }
             let mut totals = totals.lock().unwrap_or_else(PoisonError::into_inner);
             totals.add(&outcome);
@@ -101,7 +126,11 @@ pub fn replay(args: &ReplayArgs) -> ExitCode {
     if let Err(code) = plant(args.plant.as_deref()) {
         return code;
     }
-    let outcome = simulate(args.seed);
+    let weather = match args.clocks {
+        true => Weather::Clocks,
+        false => Weather::Storm,
+    };
+    let outcome = simulate_in(args.seed, weather);
     report::tell(&outcome);
     match outcome.violations.is_empty() {
         true => ExitCode::SUCCESS,

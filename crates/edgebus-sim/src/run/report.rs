@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::RunArgs;
 use crate::disk::Counts as DiskCounts;
 use crate::history::{Counts, Death, Place};
-use crate::world::{FaultKind, Outcome};
+use crate::world::{FaultKind, Outcome, Weather};
 
 /// How many violations of one world are printed.
 const VIOLATIONS_SHOWN: usize = 5;
@@ -71,7 +71,11 @@ impl Totals {
         of("stored") + of("duplicate") + of("spooled")
     }
 
-    pub(super) fn print(&self, command: &str, args: &RunArgs, took: Duration) {
+    pub(super) fn print(&self, args: &RunArgs, weather: Weather, took: Duration) {
+        let command = match weather {
+            Weather::Clocks => "clocks",
+            _ => "run",
+        };
         let deaths = &self.counts.deaths;
         let died = |how| deaths.get(&how).copied().unwrap_or_default();
         println!("seeds            {}", self.seeds);
@@ -93,16 +97,14 @@ impl Totals {
         println!("virtual time     {} s", self.lasted.as_secs());
         println!("trace            {:016x}", self.trace);
         println!("took             {:.1} s", took.as_secs_f64());
-        let plant = args.plant.as_ref();
-        let plant = plant
-            .map(|name| format!(" --plant {name}"))
-            .unwrap_or_default();
         println!(
-            "again            edgebus-sim {command} --seeds {} --from {}{plant}",
-            args.seeds, args.from
+            "again            edgebus-sim {command} --seeds {} --from {}{}",
+            args.seeds,
+            args.from,
+            args.planted()
         );
         for seed in &self.violating {
-            println!("violated         edgebus-sim replay {seed}{plant}");
+            println!("violated         {}", args.replay(*seed, weather));
         }
     }
 }
@@ -113,17 +115,10 @@ fn print_all(what: &str, counts: &BTreeMap<&'static str, u64>) {
     }
 }
 
-/// Lines about a world that broke a promise.
-pub(super) fn violating(outcome: &Outcome, plant: Option<&str>) -> Vec<String> {
-    let plant = plant
-        .map(|name| format!(" --plant {name}"))
-        .unwrap_or_default();
-    let mut lines = vec![format!(
-        "seed {} broke {} promises: edgebus-sim replay {}{plant}",
-        outcome.seed,
-        outcome.violations.len(),
-        outcome.seed
-    )];
+/// Lines about a world that broke a promise, and how to see it `again`.
+pub(super) fn violating(outcome: &Outcome, again: &str) -> Vec<String> {
+    let (seed, broken) = (outcome.seed, outcome.violations.len());
+    let mut lines = vec![format!("seed {seed} broke {broken} promises: {again}")];
     let shown = outcome.violations.iter().take(VIOLATIONS_SHOWN);
     lines.extend(shown.map(|violation| format!("  {violation}")));
     lines

@@ -112,10 +112,10 @@ fn through(seed: u64, every: u64, weather: impl Fn(u64) -> Weather + Sync) -> (u
             }
             let outcome = simulate_in(seed, weather(call));
             if !outcome.violations.is_empty() {
-                println!("at call {call}:");
-                violating(&outcome, None)
-                    .iter()
-                    .for_each(|line| println!("{line}"));
+                let again = format!("edgebus-sim faults --from {seed}, at call {call}");
+                for line in violating(&outcome, &again) {
+                    println!("{line}");
+                }
             }
             // Until it strikes all is the same, so behind the last call it never does.
             if has_struck(&outcome) {

@@ -265,6 +265,24 @@ fn requester_who_is_told_of_a_dead_letter_after_the_reply_is_found() {
 }
 
 #[test]
+fn trim_after_it_does_not_explain_why_a_reply_was_forgotten() {
+    let mut story = Story::new();
+    let call = story.request(1);
+    story.stored(call, 1);
+    story.keep(1);
+    story.responder(1);
+    let worker = story.open();
+    story.work(worker, 1);
+    story.tell(call, Outcome::Reply(Digest::of(b"")));
+    let call = story.request(1);
+    story.tell(call, Outcome::DeadLettered);
+    story.letter(1, DeadLetterCode::Attempts);
+    story.done(Operation::Trim(Seq(2)));
+    story.trimmed(2);
+    story.breaks("reply forgotten");
+}
+
+#[test]
 fn reply_that_is_expired_beside_its_request_is_found() {
     let mut story = Story::new();
     let call = story.request(1);
