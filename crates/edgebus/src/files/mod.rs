@@ -130,7 +130,8 @@ pub trait File: Debug + Send + Sync + 'static {
     /// What the operating system says.
     fn try_lock(&self) -> io::Result<bool>;
 
-    /// Gives the lock back before the file is closed.
+    /// Gives the lock back before the file is closed, in every process that has it open by
+    /// inheritance; nothing if there is none.
     ///
     /// # Errors
     /// What the operating system says.

@@ -8,14 +8,13 @@
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use edgebus_core::{Code, Refusal};
 
-use crate::files::{File, Files};
+use crate::files::Files;
 use crate::host;
 use crate::store::StoreError;
-use crate::store::folder::{SPOOL, lock, read_version, sync_parents, write_version};
+use crate::store::folder::{FolderLock, SPOOL, lock, read_version, sync_parents, write_version};
 
 /// An open, locked folder.
 #[derive(Debug)]
@@ -25,7 +24,7 @@ pub(super) struct Folder {
     pub(super) is_new: bool,
     dir: PathBuf,
     /// Held as long as the spool is open.
-    _lock: Arc<dyn File>,
+    _lock: FolderLock,
 }
 
 impl Folder {

@@ -65,7 +65,7 @@ pub(super) struct Folder {
     pub(super) id: [u8; 16],
     dir: PathBuf,
     /// Held as long as the store is open.
-    _lock: Arc<dyn File>,
+    _lock: FolderLock,
 }
 
 impl Folder {
@@ -168,17 +168,33 @@ pub(crate) fn sync_parents(files: &dyn Files, dir: &Path) -> Result<(), StoreErr
     Ok(())
 }
 
-/// Takes the lock of a folder, which is held until the file is dropped.
+/// The lock of a folder, held until this is dropped.
+///
+/// It is given back by name and not by closing the file: a child process that is just being started
+/// has the file open too until it runs its program, and would keep the folder for as long.
+#[derive(Debug)]
+pub(crate) struct FolderLock(Arc<dyn File>);
+
+impl Drop for FolderLock {
+    fn drop(&mut self) {
+        // If it cannot be given back, closing the file does that.
+        if let Err(error) = self.0.unlock() {
+            tracing::debug!(%error, "the folder is free once its lock file is closed");
+        }
+    }
+}
+
+/// Takes the lock of a folder.
 ///
 /// # Errors
 /// [`StoreError::DataInUse`], or what the operating system says.
-pub(crate) fn lock(files: &dyn Files, dir: &Path) -> Result<Arc<dyn File>, StoreError> {
+pub(crate) fn lock(files: &dyn Files, dir: &Path) -> Result<FolderLock, StoreError> {
     let path = dir.join("LOCK");
     let file = files
         .open(&path, OpenMode::Create)
         .map_err(|e| StoreError::io("open", &path, e))?;
     match file.try_lock() {
-        Ok(true) => Ok(file),
+        Ok(true) => Ok(FolderLock(file)),
         Ok(false) => Err(StoreError::DataInUse {
             path: dir.to_owned(),
         }),
@@ -191,14 +207,14 @@ pub(crate) fn lock(files: &dyn Files, dir: &Path) -> Result<Arc<dyn File>, Store
 ///
 /// # Errors
 /// As [`lock`].
-pub(super) fn lock_to_look(files: &dyn Files, dir: &Path) -> Result<Arc<dyn File>, StoreError> {
+pub(super) fn lock_to_look(files: &dyn Files, dir: &Path) -> Result<FolderLock, StoreError> {
     let path = dir.join("LOCK");
     let file = match files.open(&path, OpenMode::Read) {
         Err(error) if error.kind() == ErrorKind::NotFound => return lock(files, dir),
         other => other.map_err(|e| StoreError::io("open", &path, e))?,
     };
     match file.try_lock() {
-        Ok(true) => Ok(file),
+        Ok(true) => Ok(FolderLock(file)),
         Ok(false) => Err(StoreError::DataInUse {
             path: dir.to_owned(),
         }),

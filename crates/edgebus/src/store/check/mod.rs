@@ -33,7 +33,7 @@ pub use repair::{Patch, Repair};
 pub use report::{Finding, Lost, Severity, Summary, Watch};
 
 use super::StoreError;
-use super::folder::{Kind, SPOOL, STORE, lock_to_look, read_version, store_id};
+use super::folder::{FolderLock, Kind, SPOOL, STORE, lock_to_look, read_version, store_id};
 use super::ids::Fingerprinter;
 use crate::files::{File, Files, OpenMode};
 pub(crate) use journal::Owner;
@@ -86,7 +86,7 @@ impl<'a> Check<'a> {
     }
 
     /// Locks the folder and looks at VERSION.
-    pub(crate) fn folder(&mut self, kind: &Kind) -> Result<Arc<dyn File>, StoreError> {
+    pub(crate) fn folder(&mut self, kind: &Kind) -> Result<FolderLock, StoreError> {
         let names = match self.files.list(self.dir) {
             Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
             other => other.map_err(|e| StoreError::io("list", self.dir, e))?,

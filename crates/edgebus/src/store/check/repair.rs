@@ -24,9 +24,9 @@ use std::sync::Arc;
 use super::patched::Patched;
 use super::plan::Planner;
 use super::{Check, Owner, Summary, Watch};
-use crate::files::{File, Files, OpenMode};
+use crate::files::{Files, OpenMode};
 use crate::store::StoreError;
-use crate::store::folder::{Kind, SPOOL, STORE, lock_to_look};
+use crate::store::folder::{FolderLock, Kind, SPOOL, STORE, lock_to_look};
 
 /// How often damage may hide behind damage.
 const ROUNDS_MAX: usize = 1_000;
@@ -44,7 +44,7 @@ pub struct Repair {
     /// Segments that go, oldest first.
     superseded: Vec<PathBuf>,
     after: Summary,
-    _lock: Arc<dyn File>,
+    _lock: FolderLock,
 }
 
 /// A byte that is to be another one.

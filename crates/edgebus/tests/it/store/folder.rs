@@ -35,6 +35,17 @@ fn folder_is_open_once_and_free_again_afterwards() {
 }
 
 #[test]
+fn folder_is_free_at_once_although_a_child_process_that_is_being_started_has_its_files_open() {
+    let folder = store_of(3);
+    let files = WrappedFiles::inherited();
+    let store = open_on(files.clone(), folder.path(), small_config()).expect("opens");
+    drop(store);
+    let again = open_with(folder.path(), small_config()).expect("free");
+    assert_holds(&again, 3);
+    drop((again, files));
+}
+
+#[test]
 fn folder_locked_by_another_process_is_in_use_and_left_alone() {
     let folder = store_of(3);
     let lock = fs::File::open(folder.path().join("LOCK")).expect("LOCK");

@@ -1,4 +1,5 @@
-//! Real files with a say before each call: to make one fail, or wait.
+//! Real files with a say before each call: to make one fail, or wait. They may stay open when they
+//! are dropped.
 
 use std::fmt;
 use std::io;
@@ -7,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use edgebus::files::{File, Files, OpenMode, RealFiles};
+use parking_lot::Mutex;
 
 /// What is about to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,11 +35,15 @@ impl Action {
 
 type Say = dyn Fn(Action, &Path) -> io::Result<()> + Send + Sync;
 
+/// Files that stay open.
+type Kept = Mutex<Vec<Arc<dyn File>>>;
+
 /// See the module.
 #[derive(Clone)]
 pub(crate) struct WrappedFiles {
     say: Arc<Say>,
     free_bytes: Arc<AtomicU64>,
+    inherited: Option<Arc<Kept>>,
 }
 
 impl WrappedFiles {
@@ -47,7 +53,16 @@ impl WrappedFiles {
         Arc::new(Self {
             say: Arc::new(say),
             free_bytes: Arc::new(AtomicU64::new(u64::MAX)),
+            inherited: None,
         })
+    }
+
+    /// Files that somebody else has open as well until this is dropped: a child process has all of
+    /// its parent's from its beginning until it runs its program.
+    pub(crate) fn inherited() -> Arc<Self> {
+        let mut files = Self::new(|_, _| Ok(()));
+        Arc::get_mut(&mut files).expect("new").inherited = Some(Arc::default());
+        files
     }
 
     /// Says how much room there is from now on.
@@ -75,8 +90,12 @@ impl Files for WrappedFiles {
 
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
         (self.say)(Action::Open, path)?;
+        let file = RealFiles.open(path, mode)?;
+        if let Some(inherited) = &self.inherited {
+            inherited.lock().push(file.clone());
+        }
         Ok(Arc::new(WrappedFile {
-            file: RealFiles.open(path, mode)?,
+            file,
             path: path.to_owned(),
             say: self.say.clone(),
         }))
