@@ -77,12 +77,14 @@ impl Carrier {
                 dice,
                 orders: self.orders.clone(),
                 faults: |weather| weather.to_server,
+                is_held: |orders| orders.frozen,
                 listener: Some((Listener::new(), self.shared.clone())),
             };
             let back = Way {
                 dice: Dice::new(self.seed, self.number, 1),
                 orders: self.orders.clone(),
                 faults: |weather| weather.to_client,
+                is_held: |orders| orders.frozen || orders.muted,
                 listener: None,
             };
             tokio::select! {
@@ -108,7 +110,7 @@ impl Carrier {
     }
 
     async fn connect(&mut self) -> std::io::Result<TcpStream> {
-        thawed(&mut self.orders).await;
+        passes(&mut self.orders, |orders| orders.frozen).await;
         let target = self.orders.borrow().target.clone();
         TcpStream::connect(target).await
     }
@@ -119,6 +121,7 @@ struct Way {
     dice: Dice,
     orders: watch::Receiver<Orders>,
     faults: fn(&Weather) -> Faults,
+    is_held: fn(&Orders) -> bool,
     listener: Option<(Listener, Arc<Shared>)>,
 }
 
@@ -136,7 +139,7 @@ impl Way {
             if let Some((listener, shared)) = &mut self.listener {
                 listener.hear(&buffer[..count], &mut shared.heard.lock());
             }
-            thawed(&mut self.orders).await;
+            passes(&mut self.orders, self.is_held).await;
             if count == 0 {
                 return to.shutdown().await.map_err(|_| End::Reset);
             }
@@ -164,8 +167,8 @@ impl Way {
 }
 
 /// Waits until something may pass.
-async fn thawed(orders: &mut watch::Receiver<Orders>) {
-    let _ = orders.wait_for(|orders| !orders.frozen).await;
+async fn passes(orders: &mut watch::Receiver<Orders>, is_held: fn(&Orders) -> bool) {
+    let _ = orders.wait_for(|orders| !is_held(orders)).await;
 }
 
 /// Has a connection end by a reset when it is dropped, as when the other machine is gone.

@@ -13,6 +13,7 @@ const FRAME_BYTES_MAX: usize = 64 << 20;
 #[derive(Debug, Default)]
 pub(super) struct Heard {
     pub(super) ids: BTreeMap<RequestId, u64>,
+    pub(super) pings: u64,
     pub(super) broken: u64,
 }
 
@@ -51,6 +52,7 @@ impl Listener {
                         *heard.ids.entry(record.id()).or_default() += 1;
                     }
                 }
+                Ok(Some(Frame::Ping { .. })) => heard.pings += 1,
                 Ok(Some(_)) => {}
                 Err(_) => {
                     self.broken = true;

@@ -43,6 +43,7 @@ struct Orders {
     weather: Weather,
     refusing: bool,
     frozen: bool,
+    muted: bool,
     /// How often everything was cut.
     cuts: u64,
 }
@@ -75,6 +76,7 @@ impl Proxy {
             weather,
             refusing: false,
             frozen: false,
+            muted: false,
             cuts: 0,
         });
         let shared = Arc::new(Shared::default());
@@ -126,6 +128,7 @@ impl Proxy {
             orders.weather = Weather::calm();
             orders.refusing = false;
             orders.frozen = false;
+            orders.muted = false;
         });
     }
 
@@ -138,6 +141,12 @@ impl Proxy {
     /// that was pulled. What was held passes afterwards.
     pub fn freeze(&self, frozen: bool) {
         self.orders.send_modify(|orders| orders.frozen = frozen);
+    }
+
+    /// Whether nothing passes any more of what the server says, while it hears everything: whoever
+    /// asks now has no answer before this is taken back. What was held passes then.
+    pub fn mute(&self, muted: bool) {
+        self.orders.send_modify(|orders| orders.muted = muted);
     }
 
     /// Connections that clients made so far, with those that were refused.
@@ -160,6 +169,11 @@ impl Proxy {
     /// and how often; whether it reached the server or not.
     pub fn heard(&self) -> BTreeMap<RequestId, u64> {
         self.shared.heard.lock().ids.clone()
+    }
+
+    /// How often clients asked whether the server is there.
+    pub fn pings(&self) -> u64 {
+        self.shared.heard.lock().pings
     }
 
     /// Frames that came here with a wrong length or checksum. No client makes such.
