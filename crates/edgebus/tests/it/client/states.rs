@@ -69,19 +69,6 @@ async fn server_that_says_nothing_any_more_is_found_out() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn quiet_connection_is_kept() {
-    let site = Site::open().await;
-    let builder = site.builder().heartbeat(Duration::from_millis(10));
-    let client = within(builder.connect()).await.unwrap();
-    let begin = tokio::time::Instant::now();
-    while begin.elapsed() < Duration::from_millis(500) {
-        tokio::task::yield_now().await;
-    }
-    assert_eq!(site.proxy.accepted(), 1);
-    within(client.send_message(message(1))).await.unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn drained_client_has_every_answer_and_gives_back_what_it_did_not_begin() {
     let site = Site::open().await;
     let client = site.connect().await;
