@@ -4,6 +4,7 @@
 //! trace does not depend on how many threads there are.
 
 pub mod clocks;
+mod patience;
 pub mod plants;
 mod report;
 pub mod strikes;
@@ -15,6 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use crate::world::{Weather, simulate_in};
+use patience::Patience;
 use plants::plant;
 use report::Totals;
 
@@ -95,6 +97,7 @@ pub fn run_seeds(args: &RunArgs, tell: impl Fn(&[String]) + Sync) -> Totals {
 fn run_in(args: &RunArgs, weather: Weather, tell: impl Fn(&[String]) + Sync) -> Totals {
     let next = AtomicU64::new(0);
     let totals = Mutex::new(Totals::default());
+    let patience = Patience::default();
     let threads = args
         .threads
         .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
@@ -104,7 +107,8 @@ fn run_in(args: &RunArgs, weather: Weather, tell: impl Fn(&[String]) + Sync) -> 
             if place >= args.seeds {
                 return;
             }
-            let outcome = simulate_in(args.from.wrapping_add(place), weather);
+            let seed = args.from.wrapping_add(place);
+            let outcome = patience.watch(seed, || simulate_in(seed, weather));
             if !outcome.violations.is_empty() {
                 let again = args.replay(outcome.seed, weather);
                 tell(&report::violating(&outcome, &again));
@@ -114,8 +118,18 @@ fn run_in(args: &RunArgs, weather: Weather, tell: impl Fn(&[String]) + Sync) -> 
         }
     };
     std::thread::scope(|scope| {
-        for _ in 0..threads.max(1) {
-            scope.spawn(work);
+        let workers: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(work)).collect();
+        scope.spawn(|| {
+            if let Some(seed) = patience.wait() {
+                println!("seed {seed} does not end: {}", args.replay(seed, weather));
+                println!("  does not end: something spins, and no virtual time passes");
+                std::process::exit(1);
+            }
+        });
+        let ended: Vec<_> = workers.into_iter().map(|worker| worker.join()).collect();
+        patience.is_over();
+        if let Some(panic) = ended.into_iter().find_map(Result::err) {
+            std::panic::resume_unwind(panic);
         }
     });
     totals.into_inner().unwrap_or_else(PoisonError::into_inner)
