@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -133,6 +134,18 @@ pub(crate) fn orders() -> &'static str {
     )
 }
 
+/// An address with any free port, that no other test has: where a server was killed, its clients go on
+/// trying, and must not come to whoever got the port meanwhile. All of 127.0.0.0/8 is loopback on Linux.
+fn own_loopback() -> String {
+    static TAKEN: AtomicU16 = AtomicU16::new(0);
+    if !cfg!(target_os = "linux") {
+        return "127.0.0.1:0".to_owned();
+    }
+    let number = TAKEN.fetch_add(1, Ordering::Relaxed);
+    let process = 1 + std::process::id() % 250;
+    format!("127.{process}.{}.{}:0", number / 254, 1 + number % 254)
+}
+
 /// A server that runs; it is killed when dropped.
 pub(crate) struct Server {
     child: Child,
@@ -144,10 +157,11 @@ impl Server {
     /// Starts on the data folder of a place, and waits until it listens.
     pub(crate) fn start(place: &Place) -> Self {
         let data = place.data();
+        let listen = format!("tcp://{}", own_loopback());
         let args = ["--data", text(&data), "--http", "127.0.0.1:0"];
         Self::spawn(
             place,
-            edgebus(&["serve", "--json", "--listen", "tcp://127.0.0.1:0"]).args(args),
+            edgebus(&["serve", "--json", "--listen", &listen]).args(args),
         )
     }
 
@@ -303,7 +317,7 @@ impl Running {
 /// first thing the client says after it, passes that on too if `deliver`, and then cuts both
 /// connections before the answer. Gives the URL to connect to.
 pub(crate) fn cut_after_first_send(server: &Server, deliver: bool) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let listener = TcpListener::bind(own_loopback()).expect("a port");
     let url = format!("tcp://{}", listener.local_addr().expect("an address"));
     let target = server.url.strip_prefix("tcp://").expect("a URL").to_owned();
     std::thread::spawn(move || {
