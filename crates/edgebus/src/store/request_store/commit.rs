@@ -73,9 +73,14 @@ impl RequestStore {
             return Err(error);
         }
         self.note_time(now);
-        if self.staged.op_count > 0 {
-            self.write_group(now)?;
+        let written = match self.staged.op_count {
+            0 => Ok(()),
+            _ => self.write_group(now),
+        };
+        if !matches!(written, Ok(()) | Err(StoreError::Full { .. })) {
+            return written;
         }
+        // What waits for room in the journal holds up no sealing, which makes room there.
         let duplicates = std::mem::take(&mut self.staged.duplicates);
         Counters::add(&self.shared.counters.duplicates, duplicates);
         if self
@@ -85,7 +90,8 @@ impl RequestStore {
             self.check_space(now);
         }
         self.close_overlay_if_due(now);
-        self.seal_inline()
+        self.seal_inline()?;
+        written
     }
 
     /// Makes room in the journal for what is staged and so many bytes of operations more, as far as

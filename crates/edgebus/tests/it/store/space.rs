@@ -10,7 +10,9 @@ use edgebus::{Code, RequestStore, Seq, StoreError};
 
 use super::manual_clock::ManualClock;
 use super::wrapped_files::{Action, WrappedFiles};
-use super::{append, assert_holds, message, open_on, open_with, seal, small_config};
+use super::{
+    append, assert_holds, message, open_on, open_with, seal, small_config, unsealed_config,
+};
 
 #[test]
 fn full_store_refuses_new_requests_answers_known_ones_and_recovers_by_itself() {
@@ -143,4 +145,57 @@ fn sealing_waits_while_there_is_not_even_room_to_open_the_tables() {
     append(&mut store, 201..=210);
     seal(&mut store);
     assert_holds(&store, 210);
+}
+
+/// What was staged used to keep what is synced from the sealer; and whoever asked when to look again
+/// was told: now, and looked again and again.
+#[test]
+fn what_finds_no_room_in_the_journal_does_not_hold_up_sealing() {
+    let folder = tempfile::tempdir().expect("folder");
+    let is_full = Arc::new(AtomicBool::new(false));
+    let full = is_full.clone();
+    let files = WrappedFiles::new(move |action, path| {
+        let grows = action == Action::Allocate && !path.ends_with("store.redb");
+        match grows && full.load(Ordering::Relaxed) {
+            true => Err(io::ErrorKind::StorageFull.into()),
+            false => Ok(()),
+        }
+    });
+    let clock = ManualClock::new(1_000_000);
+    let config = unsealed_config();
+    let seal_after = config.seal_after;
+    let opened = RequestStore::open_with(
+        folder.path(),
+        config,
+        files.clone(),
+        Arc::new(clock.clone()),
+    );
+    let mut store = opened.expect("opens");
+    let mut sealer = store.take_sealer().expect("not taken yet");
+    append(&mut store, 1..=20);
+    is_full.store(true, Ordering::Relaxed);
+    files.set_free_bytes(0);
+    let till = "till".parse().expect("name");
+    let mut offset = Seq(1);
+    loop {
+        store.stage_offset(&till, offset).expect("little is staged");
+        if store.commit(clock.read()).is_err() {
+            break;
+        }
+        offset = offset.next();
+    }
+
+    clock.advance(seal_after);
+    let now = clock.read();
+    assert_eq!(store.seal_due_in(now), Some(Duration::ZERO));
+    let committed = store.commit(now);
+    assert!(matches!(committed, Err(StoreError::Full { .. })));
+    assert_eq!(store.seal_due_in(now), None);
+    while sealer.step().expect("no reason to stop") == SealStep::Worked {}
+    assert_eq!(store.reader().stats().tail_bytes, 0);
+    is_full.store(false, Ordering::Relaxed);
+    store.commit(clock.read()).expect("room");
+    let written = store.get_consumer_offset(&till).expect("reads");
+    assert_eq!(written, Some(offset));
+    assert_holds(&store, 20);
 }
