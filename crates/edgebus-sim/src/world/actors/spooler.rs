@@ -133,6 +133,8 @@ impl Machine {
         rng: &mut SimRng,
         owed: &mut BTreeMap<RequestId, Sent>,
     ) -> bool {
+        // What was ordered in a storm may strike after it.
+        let is_armed = self.world.is_storm();
         tokio::time::sleep(up_to(rng, 30)).await;
         let mut config = SpoolConfig::default();
         config.segment_bytes = 64 * 1024;
@@ -144,7 +146,7 @@ impl Machine {
         let library = match opening.connect().await {
             Ok(library) => library,
             // Its disk let it down, as was ordered.
-            Err(_) if self.world.is_storm() => return std::future::pending().await,
+            Err(_) if is_armed => return std::future::pending().await,
             Err(error) => panic!("the spool does not open: {error}"),
         };
         self.send(&library, Client(owner.0), rng, owed).await;
