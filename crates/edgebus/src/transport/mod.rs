@@ -6,17 +6,17 @@
 //!
 //! In reading order: [`url`] where a server is; [`byte_stream`] and [`halves`] bytes, whatever they go over;
 //! [`metered`] counts them below TLS; [`mod@stream`] frames over bytes, [`pace`] how fast they have
-//! to come and [`inbox`] what memory there is for them; [`keepalive`] how a connection to nobody is
-//! found out; [`memory`] frames without bytes; [`Reader`] and [`Writer`] either of them.
+//! to come and [`inbox`] what memory there is for them; [`tcp`] what the operating system has to know;
+//! [`memory`] frames without bytes; [`Reader`] and [`Writer`] either of them.
 
 mod byte_stream;
 mod halves;
 mod inbox;
-mod keepalive;
 mod memory;
 mod metered;
 mod pace;
 mod stream;
+mod tcp;
 mod url;
 
 use std::io;
@@ -40,6 +40,7 @@ pub(crate) use url::without_brackets;
 
 use halves::{ReadHalf, WriteHalf};
 use stream::StreamReader;
+use tcp::prepare;
 
 /// Why no further frame comes.
 #[derive(Debug, thiserror::Error)]
@@ -139,11 +140,6 @@ pub(crate) fn over_tls(stream: TlsStream<Metered>, frame_bytes_max: usize) -> (R
     };
     let write = WriteHalf::Tls(write);
     over(read, write, meter.crawled, frame_bytes_max)
-}
-
-fn prepare(stream: &TcpStream) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    keepalive::watch(stream)
 }
 
 fn over(
