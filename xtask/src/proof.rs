@@ -36,11 +36,11 @@ const PROOFS: &[Step] = &[
     },
     Step {
         name: "clocks",
-        action: sim!("clocks", "--seeds", "200"),
+        action: sim!("clocks", "--seeds", "50"),
     },
     Step {
-        name: "every call fails once",
-        action: sim!("faults"),
+        name: "calls fail once",
+        action: sim!("faults", "--every", "20"),
     },
     Step {
         name: "planted bugs",
@@ -49,6 +49,10 @@ const PROOFS: &[Step] = &[
     Step {
         name: "kill -9 under load",
         action: sim!("crash", "--cycles", "100"),
+    },
+    Step {
+        name: "ready with a large store",
+        action: sim!("ready", "--mib", "256", "--starts", "4"),
     },
     Step {
         name: "snapshots of a disk",
@@ -60,19 +64,27 @@ const PROOFS: &[Step] = &[
     },
     Step {
         name: "full disk",
-        action: sim!("full-disk"),
+        action: sim!("full-disk", "--rounds", "2"),
     },
     Step {
         name: "bit flips",
-        action: sim!("flips", "--flips", "1000"),
+        action: sim!("flips", "--flips", "500"),
     },
     Step {
         name: "decoders",
-        action: sim!("fuzz", "--seconds", "60"),
+        action: sim!("fuzz", "--seconds", "36"),
     },
     Step {
         name: "floods",
-        action: sim!("flood"),
+        action: sim!(
+            "flood",
+            "--scale",
+            "0.2",
+            "--seconds",
+            "5",
+            "--base-seconds",
+            "2"
+        ),
     },
     Step {
         name: "certificates",
