@@ -20,7 +20,7 @@ pub(super) fn check(facts: &Facts<'_>, report: &mut Report) {
     let given = given(facts);
     for message in &facts.messages {
         let told = told(facts, message);
-        one_reply(message, &told, report);
+        one_reply(facts, message, &told, report);
         let Some(seq) = message
             .row
             .map(|row| row.seq)
@@ -123,12 +123,18 @@ fn told(facts: &Facts<'_>, message: &MessageFacts<'_>) -> Vec<(Place, Place, Dig
     told
 }
 
-fn one_reply(message: &MessageFacts<'_>, told: &[(Place, Place, Digest)], report: &mut Report) {
+fn one_reply(
+    facts: &Facts<'_>,
+    message: &MessageFacts<'_>,
+    told: &[(Place, Place, Digest)],
+    report: &mut Report,
+) {
     let Some((_, first, reply)) = told.first() else {
         return;
     };
     for (_, place, other) in &told[1..] {
-        if other != reply {
+        // A reply is kept beside its request: when that was trimmed, its dead letter may be done again.
+        if other != reply && !may_be_gone(facts, message, *place) {
             report.add(OTHER, [*first, *place], || {
                 format!("{} was answered with {reply} and with {other}", message.id)
             });

@@ -170,29 +170,23 @@ fn trimmed_message_is_gone_with_its_reply_and_is_not_run_again() {
     story.breaks_nothing();
 }
 
-/// Done, made due again by a reset, rejected then, and trimmed.
 #[test]
 fn trimmed_message_with_a_dead_letter_is_told_to_be_one_although_it_had_a_reply() {
-    let mut story = Story::new();
-    story.responder(1);
-    let worker = story.open();
-    let call = story.request(1);
-    story.stored(call, 1);
-    story.keep(1);
-    story.work(worker, 1);
-    story.tell(call, Outcome::Reply(Digest::of(b"")));
-    story.done(Operation::Reset(name(), Seq(0)));
-    let worker = story.open();
-    let mut lease = token(1, 1);
-    lease.epoch = 2;
-    story.give_as(worker, 1, lease, 1);
-    let said = story.say(worker, lease, How::Term);
-    story.tell(said, Outcome::Done);
-    story.letter(1, DeadLetterCode::Rejected);
+    let mut story = Story::answered_reset_and_rejected();
     story.done(Operation::Trim(Seq(2)));
     story.trimmed(2);
     let call = story.request(1);
     story.tell(call, Outcome::DeadLettered);
+    story.breaks_nothing();
+}
+
+#[test]
+fn trimmed_message_whose_dead_letter_is_requeued_may_have_another_reply() {
+    let mut story = Story::answered_reset_and_rejected();
+    story.done(Operation::Trim(Seq(2)));
+    story.trimmed(2);
+    let call = story.request(1);
+    story.answered_otherwise(call);
     story.breaks_nothing();
 }
 

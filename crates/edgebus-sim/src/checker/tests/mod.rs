@@ -141,6 +141,40 @@ impl Story {
         });
     }
 
+    /// Request 1 was done, made due again by a reset, and rejected then.
+    fn answered_reset_and_rejected() -> Self {
+        let mut story = Self::new();
+        story.responder(1);
+        let worker = story.open();
+        let call = story.request(1);
+        story.stored(call, 1);
+        story.keep(1);
+        story.work(worker, 1);
+        story.tell(call, Outcome::Reply(Digest::of(b"")));
+        story.done(Operation::Reset(name(), Seq(0)));
+        let worker = story.open();
+        let mut lease = token(1, 1);
+        lease.epoch = 2;
+        story.give_as(worker, 1, lease, 1);
+        let said = story.say(worker, lease, How::Term);
+        story.tell(said, Outcome::Done);
+        story.letter(1, DeadLetterCode::Rejected);
+        story
+    }
+
+    /// It is requeued, and done with another reply than before.
+    fn answered_otherwise(&mut self, call: Call) {
+        self.done(Operation::Requeue(None));
+        let worker = self.open();
+        let mut lease = token(1, 2);
+        lease.epoch = 2;
+        self.give_as(worker, 1, lease, 1);
+        let said = self.say(worker, lease, How::Complete(Digest(9)));
+        self.tell(said, Outcome::Done);
+        self.tell(call, duplicate(1));
+        self.tell(call, Outcome::Reply(Digest(9)));
+    }
+
     fn open(&mut self) -> Worker {
         self.workers += 1;
         let worker = Worker(self.workers);

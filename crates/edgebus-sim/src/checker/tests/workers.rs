@@ -283,6 +283,14 @@ fn trim_after_it_does_not_explain_why_a_reply_was_forgotten() {
 }
 
 #[test]
+fn other_reply_to_a_request_that_is_still_there_is_found() {
+    let mut story = Story::answered_reset_and_rejected();
+    let call = story.request(1);
+    story.answered_otherwise(call);
+    story.breaks("another reply");
+}
+
+#[test]
 fn reply_that_is_expired_beside_its_request_is_found() {
     let mut story = Story::new();
     let call = story.request(1);
