@@ -33,15 +33,22 @@ fn how(call: &CallFacts<'_>) -> Option<How> {
     }
 }
 
-/// Where a call was told that the message is done with.
-fn ended(call: &CallFacts<'_>) -> Option<Place> {
+/// Where a call was told that the message is done with, and who says so.
+fn ended(call: &CallFacts<'_>) -> Option<(Place, By)> {
     let how = how(call)?;
     call.told.iter().find_map(|(place, outcome)| match outcome {
-        Outcome::Done => (how.completes() || how == How::Term).then_some(*place),
-        // Whoever said it: it is done.
-        Outcome::AlreadyCompleted => Some(*place),
+        Outcome::Done => (how.completes() || how == How::Term).then_some((*place, By::This)),
+        Outcome::AlreadyCompleted => Some((*place, By::Another)),
         _ => None,
     })
+}
+
+/// Whose completion it is that was told.
+#[derive(Clone, Copy, Debug)]
+enum By {
+    This,
+    /// One that was asked for at some time before.
+    Another,
 }
 
 /// Only one of those who completed it is told that it did.
@@ -81,14 +88,17 @@ fn given_again(facts: &Facts<'_>, stream: &StreamFacts<'_>, report: &mut Report)
         let seq = given.token.seq;
         let consumer = facts.consumers.get(given.consumer);
         let calls = consumer.and_then(|consumer| consumer.settled.get(&seq));
-        for call in calls.into_iter().flatten() {
-            let Some(call) = facts.call(*call) else {
+        let calls = || calls.into_iter().flatten();
+        let calls = || calls().filter_map(|call| facts.call(*call));
+        for call in calls() {
+            let Some((told, by)) = ended(call).filter(|(told, _)| *told < latest) else {
                 continue;
             };
-            let Some(told) = ended(call).filter(|told| *told < latest) else {
-                continue;
+            let settled = match by {
+                By::This => call.asked,
+                By::Another => calls().map(|call| call.asked).min().unwrap_or(call.asked),
             };
-            if consumer.is_some_and(|consumer| consumer.may_run_again(facts, seq, call.asked)) {
+            if consumer.is_some_and(|consumer| consumer.may_run_again(facts, seq, settled)) {
                 continue;
             }
             report.add(AGAIN, [told, latest, given.place], || {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use edgebus_core::consumer::{DeadLetterCode, LeaseToken};
 use edgebus_core::{Code, Scope, Seq};
 
-use super::{Story, duplicate, name, stored, token};
+use super::{Story, completed_while_another_has_it, duplicate, name, stored, token};
 use crate::history::{Client, Digest, Event, How, Kind, Operation, Outcome, Start};
 
 #[test]
@@ -22,6 +22,21 @@ fn message_on_its_way_while_another_worker_completed_it() {
     let late = story.say(slow, token(1, 2), How::Ack);
     story.tell(late, Outcome::AlreadyCompleted);
     story.work(slow, 2);
+    story.breaks_nothing();
+}
+
+/// What the late one is told is about the time before.
+#[test]
+fn message_that_is_replayed_while_a_worker_still_has_it_from_before() {
+    let mut story = Story::new();
+    story.store(1);
+    let slow = completed_while_another_has_it(&mut story);
+    story.done(Operation::ReplayInto(name(), Seq(1), Seq(1)));
+    let late = story.say(slow, token(1, 1), How::Ack);
+    story.tell(late, Outcome::AlreadyCompleted);
+    let next = story.open();
+    story.give_as(next, 1, token(1, 3), 1);
+    story.settle(next, 1, 3, How::Ack);
     story.breaks_nothing();
 }
 

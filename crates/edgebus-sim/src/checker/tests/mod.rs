@@ -303,6 +303,18 @@ fn name() -> ConsumerName {
     "packer".parse().expect("a name")
 }
 
+/// Message 1, done by one worker while another, which is returned, still has it from before.
+fn completed_while_another_has_it(story: &mut Story) -> Worker {
+    story.listener(1);
+    let slow = story.open();
+    let fast = story.open();
+    story.give(slow, 1, 1);
+    story.give(fast, 1, 2);
+    story.settle(fast, 1, 2, How::Ack);
+    story.end.replies = None;
+    slow
+}
+
 fn token(seq: u64, delivery: u32) -> LeaseToken {
     LeaseToken {
         epoch: 1,

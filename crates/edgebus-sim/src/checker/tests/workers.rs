@@ -3,7 +3,7 @@
 use edgebus_core::Seq;
 use edgebus_core::consumer::DeadLetterCode;
 
-use super::{Story, name, token};
+use super::{Story, completed_while_another_has_it, name, token};
 use crate::history::{Digest, How, Operation, Outcome};
 
 #[test]
@@ -288,6 +288,19 @@ fn other_reply_to_a_request_that_is_still_there_is_found() {
     let call = story.request(1);
     story.answered_otherwise(call);
     story.breaks("another reply");
+}
+
+#[test]
+fn replay_before_the_first_completion_does_not_explain_another_run() {
+    let mut story = Story::new();
+    story.store(1);
+    story.done(Operation::ReplayInto(name(), Seq(1), Seq(1)));
+    let slow = completed_while_another_has_it(&mut story);
+    let late = story.say(slow, token(1, 1), How::Ack);
+    story.tell(late, Outcome::AlreadyCompleted);
+    let next = story.open();
+    story.give_as(next, 1, token(1, 3), 1);
+    story.breaks("executed after completion");
 }
 
 #[test]
