@@ -257,13 +257,15 @@ impl Segments {
     fn create_spare(&self, files: &dyn Files, dir: &Path, bytes: u64) -> Result<Spare, StoreError> {
         let path = self.next_spare_path(dir);
         let file = open(files, &path, OpenMode::Truncate)?;
-        match fill(&*file, bytes) {
+        let filled = fill(&*file, bytes).map_err(|e| StoreError::io("create", &path, e));
+        let made = filled.and_then(|()| file.sync().map_err(|e| StoreError::sync(&path, e)));
+        match made {
             Ok(()) => Ok(Spare { path, file }),
             Err(error) => {
                 drop(file);
                 // The disk is full or failing: the first error is the one to tell.
                 let _ = files.remove(&path);
-                Err(StoreError::io("create", &path, error))
+                Err(error)
             }
         }
     }
@@ -286,5 +288,5 @@ fn fill(file: &dyn File, len: u64) -> std::io::Result<()> {
         file.write_at(&zeros[..part as usize], at)?;
         at += part;
     }
-    file.sync()
+    Ok(())
 }
