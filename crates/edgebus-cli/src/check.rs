@@ -47,11 +47,13 @@ pub(crate) fn run(options: Options, global: &Global) -> Result<(), CliError> {
     let mut printer = Printer::new(global.json);
     let summary = look(&options.dir, &files, &mut printer);
     printer.bar.finish_and_clear();
-    if let Some(error) = printer.failed.take() {
-        return Err(error);
-    }
     let summary = summary.map_err(|error| failed(error, &options.dir))?;
-    printer.close(&summary)?;
+    // The status is told also when nobody reads the findings to their end.
+    let told = match printer.failed.take() {
+        Some(error) => Err(error),
+        None => printer.close(&summary),
+    };
+    told.or_else(CliError::unless_unread)?;
     match summary.is_sound() {
         true => Ok(()),
         false if options.repair => repair(&options, &files, &mut printer),

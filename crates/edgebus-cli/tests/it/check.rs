@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use edgebus::Code;
 
@@ -113,4 +114,18 @@ fn a_folder_in_use_or_of_nothing_is_refused_and_a_spool_is_looked_at() {
     let dir = place.path("spool");
     drop(edgebus::spool::Spool::open(&dir, Default::default()).expect("opens"));
     run(&["check", text(&dir)]).expect(0);
+}
+
+#[test]
+fn damage_is_told_by_the_status_to_whoever_reads_nothing() {
+    let place = Place::new();
+    let data = left_by_a_server(&place);
+    damage(&data);
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let check = Command::new(env!("CARGO_BIN_EXE_edgebus"))
+        .args(["check", text(&data)])
+        .stdout(writer)
+        .status();
+    assert_eq!(check.expect("it runs").code(), Some(1));
 }
