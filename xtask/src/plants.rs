@@ -4,10 +4,11 @@
 //! The switch is for the packages of this workspace alone: cargo runs this program as the wrapper of their compiler, so
 //! that everything else is taken from the usual release build and a normal build is not touched.
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Instant;
+
+use crate::steps::cargo;
 
 /// Set for this program where it is run in place of the compiler.
 const WRAPS: &str = "EDGEBUS_XTASK_PLANTS";
@@ -117,9 +118,7 @@ fn shown(text: &str) -> Found {
 /// Builds the simulator with the switches, beside the usual one.
 fn build(root: &Path) -> Result<PathBuf, String> {
     let own = std::env::current_exe().map_err(|error| format!("cannot find myself: {error}"))?;
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
-    let built = Command::new(cargo)
-        .current_dir(root)
+    let built = cargo(root)
         .args(["build", "--release", "--package", "edgebus-sim"])
         .args(["--bin", "edgebus-sim", "--message-format", "json"])
         .env("RUSTC_WORKSPACE_WRAPPER", own)

@@ -90,10 +90,6 @@ const PROOFS: &[Step] = &[
         name: "certificates",
         action: sim!("certificates"),
     },
-    Step {
-        name: "soak",
-        action: sim!("soak", "--minutes", "1"),
-    },
 ];
 
 /// Runs all proofs in `root`; the error names those that failed.

@@ -125,6 +125,22 @@ pub(crate) fn cargo(root: &Path) -> Command {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let mut command = Command::new(program);
     command.current_dir(root);
+    // What cargo told this process about its own package: build scripts that look at it, ring's for one, would run again
+    // whenever the same is built without this process, and everything above them be compiled anew.
+    for (name, _) in std::env::vars_os() {
+        let about_package = |name: &str| {
+            let parts = [
+                "CARGO_PKG_",
+                "CARGO_MANIFEST_",
+                "CARGO_BIN_",
+                "CARGO_CRATE_",
+            ];
+            parts.iter().any(|part| name.starts_with(part))
+        };
+        if name.to_str().is_some_and(about_package) {
+            command.env_remove(name);
+        }
+    }
     command
 }
 
