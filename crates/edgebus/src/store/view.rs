@@ -172,6 +172,11 @@ impl State {
         self.overlays().map(|overlay| overlay.bytes).sum()
     }
 
+    /// Whether the tables hold all there is.
+    pub(super) fn is_all_sealed(&self) -> bool {
+        self.closed.is_empty() && self.open.is_empty()
+    }
+
     /// The oldest request that is kept, or the next one when none is.
     pub(super) fn first_seq(&self) -> Seq {
         self.open.first_seq

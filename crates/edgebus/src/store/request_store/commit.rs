@@ -33,9 +33,13 @@ pub enum Admission {
 impl RequestStore {
     /// Whether appends are taken at the moment.
     pub fn admission(&self) -> Admission {
-        let tail_bytes = self.shared.state.read().tail_bytes();
+        let (tail_bytes, all_sealed) = {
+            let state = self.shared.state.read();
+            (state.tail_bytes(), state.is_all_sealed())
+        };
         let max = self.config.tail_bytes_max;
-        if tail_bytes >= max || self.shared.segments.used() >= self.config.segments_max {
+        // Segments are freed one seal late: with nothing left to seal, only another group has it done.
+        if tail_bytes >= max || (self.is_journal_full() && !all_sealed) {
             return Admission::Blocked;
         }
         let rate = self
@@ -220,8 +224,21 @@ impl RequestStore {
         let age_ms = self.time.at(now).saturating_sub(open.opened_ms);
         !open.is_empty()
             && (open.bytes >= self.config.seal_bytes
-                || open.journal_bytes >= self.config.seal_journal_bytes
-                || u128::from(age_ms) >= self.config.seal_after.as_millis())
+                || open.journal_bytes >= self.seal_journal_bytes()
+                || u128::from(age_ms) >= self.config.seal_after.as_millis()
+                || (state.closed.is_empty() && self.is_journal_full()))
+    }
+
+    /// As configured, but for a small journal: as its segments are freed one seal late, it must
+    /// hold what is sealed twice.
+    fn seal_journal_bytes(&self) -> u64 {
+        let journal_bytes =
+            (self.config.segment_bytes).saturating_mul(self.config.segments_max as u64);
+        self.config.seal_journal_bytes.min(journal_bytes / 4)
+    }
+
+    fn is_journal_full(&self) -> bool {
+        self.shared.segments.used() >= self.config.segments_max
     }
 
     /// Gives what is synced to the sealer, whether it is due or not.
@@ -244,6 +261,9 @@ impl RequestStore {
 
     /// When the oldest unsealed change will be due for the sealer; `None` when there is none.
     pub fn seal_due_in(&self, now: Now) -> Option<Duration> {
+        if self.is_seal_due(now) {
+            return Some(Duration::ZERO);
+        }
         let state = self.shared.state.read();
         let age = self.time.at(now).saturating_sub(state.open.opened_ms);
         let left = self

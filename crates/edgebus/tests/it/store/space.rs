@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use edgebus::store::SealStep;
+use edgebus::store::{Admission, SealStep};
 use edgebus::{Code, RequestStore, Seq, StoreError};
 
 use super::manual_clock::ManualClock;
@@ -198,4 +198,38 @@ fn what_finds_no_room_in_the_journal_does_not_hold_up_sealing() {
     let written = store.get_consumer_offset(&till).expect("reads");
     assert_eq!(written, Some(offset));
     assert_holds(&store, 20);
+}
+
+/// A journal smaller than what has it sealed filled up; and as segments are freed one seal late, the
+/// seal by age freed none, and there was nothing more to seal.
+#[test]
+fn journal_smaller_than_what_starts_a_seal_takes_requests_for_ever() {
+    for segments_max in [3, 4, 16] {
+        let folder = tempfile::tempdir().expect("folder");
+        let mut config = unsealed_config();
+        config.segments_max = segments_max;
+        let segment_bytes = config.segment_bytes;
+        let clock = ManualClock::new(1_000_000);
+        let files = WrappedFiles::new(|_, _| Ok(()));
+        let opened = RequestStore::open_with(folder.path(), config, files, Arc::new(clock.clone()));
+        let mut store = opened.expect("opens");
+        let mut sealer = store.take_sealer().expect("not taken yet");
+        let mut number = 0;
+        // Several times what the journal holds.
+        while store.reader().stats().journal_bytes < 4 * segments_max as u64 * segment_bytes {
+            for _ in 0..20 {
+                if store.admission() == Admission::Blocked {
+                    break;
+                }
+                number += 1;
+                append(&mut store, number..=number);
+            }
+            // As an engine does that has nothing to write.
+            store.commit(clock.read()).expect("room");
+            assert!(store.reader().stats().journal_segments <= segments_max as u64 + 1);
+            while sealer.step().expect("no error") == SealStep::Worked {}
+            assert_ne!(store.admission(), Admission::Blocked, "after {number}");
+        }
+        assert_holds(&store, number);
+    }
 }
