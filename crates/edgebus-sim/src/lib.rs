@@ -2,6 +2,7 @@
 //! repeatable from one seed.
 //!
 //! In reading order:
+//! - [`say`]: what is printed; [`sizes`]: what may be typed; [`built`]: what this was built of
 //! - [`rng`]: randomness from a seed
 //! - [`clock`]: time that moves when told to
 //! - [`disk`]: files that lose what was not synced, tear what was being written, and fail on
@@ -17,6 +18,12 @@
 //! Architecture invariant: but for [`processes`] and [`network`], which are real, nothing here reads the machine's clock, its randomness or its file
 //! system, and nothing iterates over a hash map. A run that cannot be repeated from its seed is
 //! worth nothing.
+
+mod say;
+
+pub mod built;
+
+mod sizes;
 
 pub mod rng;
 

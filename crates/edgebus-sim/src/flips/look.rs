@@ -7,13 +7,14 @@
 use edgebus::query::LogQuery;
 use edgebus::{Code, Entry, Message, RequestId, RequestStore, Seq, StoreError};
 
+use super::figures::{Kind, Violation};
 use super::stored::Acked;
 
 /// What reading showed.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
     /// What was delivered and is not what was acknowledged.
-    pub(crate) wrong: Vec<String>,
+    pub(crate) wrong: Vec<Violation>,
     /// What is not there and nobody said so.
     pub(crate) missing: Vec<String>,
     /// Answers that call something corrupt.
@@ -23,6 +24,10 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
+    fn wrong(&mut self, kind: Kind, what: impl Into<String>) {
+        self.wrong.push(Violation::new(kind, what));
+    }
+
     /// Notes an answer that is a failure; every one has to say that something is corrupt, or that the
     /// store was stopped for it.
     fn failed(&mut self, what: &str, error: &StoreError) {
@@ -32,7 +37,7 @@ impl Seen {
         );
         match is_named {
             true => self.reported.push(error.to_string()),
-            false => self.wrong.push(format!("{what}: {error}")),
+            false => self.wrong(Kind::Other, format!("{what}: {error}")),
         }
     }
 }
@@ -47,8 +52,7 @@ pub(crate) fn look(store: &RequestStore, acked: &Acked, last: u64) -> Seen {
     letters(store, acked, last, &mut seen);
     let ledgers = store.reader().consumers();
     if ledgers != acked.ledgers || *store.ledgers() != acked.ledgers {
-        seen.wrong
-            .push("consumers are not what they were".to_owned());
+        seen.wrong(Kind::Other, "consumers are not what they were");
     }
     seen
 }
@@ -69,7 +73,7 @@ fn requests(store: &RequestStore, acked: &Acked, last: u64, seen: &mut Seen) {
                     "replay: seq {} where {next} belongs, or other bytes",
                     entry.seq()
                 );
-                seen.wrong.push(what);
+                seen.wrong(Kind::WrongPayload, what);
                 return;
             }
             Err(error) => {
@@ -85,7 +89,7 @@ fn requests(store: &RequestStore, acked: &Acked, last: u64, seen: &mut Seen) {
     for seq in 1..=last {
         match store.get_by_seq(Seq(seq)) {
             Ok(Some(entry)) if is_right(&entry, seq, acked) => seen.readable.push(seq),
-            Ok(Some(_)) => seen.wrong.push(format!("seq {seq} is another request")),
+            Ok(Some(_)) => seen.wrong(Kind::WrongPayload, format!("seq {seq} is another request")),
             Ok(None) => seen.missing.push(format!("seq {seq}")),
             Err(error) => seen.failed("a request", &error),
         }
@@ -97,9 +101,10 @@ fn ids(store: &RequestStore, acked: &Acked, last: u64, seen: &mut Seen) {
     for (seq, message) in (1..=last).zip(&acked.log) {
         match reader.find(message.id, Default::default()) {
             Ok(Some(found)) if found.0 == seq => {}
-            Ok(Some(found)) => seen
-                .wrong
-                .push(format!("the id of seq {seq} leads to {found}")),
+            Ok(Some(found)) => seen.wrong(
+                Kind::WrongPayload,
+                format!("the id of seq {seq} leads to {found}"),
+            ),
             Ok(None) => seen.missing.push(format!("the id of seq {seq}")),
             Err(error) => seen.failed("an id", &error),
         }
@@ -122,7 +127,7 @@ fn selected(store: &RequestStore, acked: &Acked, last: u64, seen: &mut Seen) {
                 Ok(entry) if seq.is_some_and(|seq| is_right(&entry, *seq, acked)) => found += 1,
                 Ok(entry) => {
                     let what = format!("feed {pattern}: seq {} where {seq:?} belongs", entry.seq());
-                    seen.wrong.push(what);
+                    seen.wrong(Kind::WrongPayload, what);
                     return;
                 }
                 Err(error) => {
@@ -145,7 +150,9 @@ fn replies(store: &RequestStore, acked: &Acked, last: u64, seen: &mut Seen) {
             (Ok(Some(found)), Some(wanted)) if found == *wanted => {}
             (Ok(None), None) => {}
             (Ok(None), Some(_)) => seen.missing.push(format!("the reply to seq {seq}")),
-            (Ok(Some(_)), _) => seen.wrong.push(format!("another reply to seq {seq}")),
+            (Ok(Some(_)), _) => {
+                seen.wrong(Kind::WrongPayload, format!("another reply to seq {seq}"))
+            }
             (Err(error), _) => seen.failed("a reply", &error),
         }
     }
@@ -154,14 +161,15 @@ fn replies(store: &RequestStore, acked: &Acked, last: u64, seen: &mut Seen) {
 fn letters(store: &RequestStore, acked: &Acked, last: u64, seen: &mut Seen) {
     let reader = store.reader();
     if reader.dead_letter_count() != acked.letters.len() as u64 {
-        seen.wrong.push("another number of dead letters".to_owned());
+        seen.wrong(Kind::Other, "another number of dead letters");
     }
     for (number, wanted) in &acked.letters {
         match reader.dead_letter(*number) {
             Ok(Some(found)) if found == *wanted => {}
-            Ok(Some(_)) => seen
-                .wrong
-                .push(format!("dead letter {number} is another one")),
+            Ok(Some(_)) => seen.wrong(
+                Kind::WrongPayload,
+                format!("dead letter {number} is another one"),
+            ),
             Ok(None) if wanted.seq > last => {}
             Ok(None) => seen.missing.push(format!("dead letter {number}")),
             Err(error) => seen.failed("a dead letter", &error),
@@ -183,7 +191,7 @@ pub(crate) fn use_it(
             Ok(receipt) if receipt.duplicate && receipt.seq.0 == *seq => {}
             Ok(receipt) if receipt.duplicate => {
                 let what = format!("seq {seq} sent again is told to be {}", receipt.seq);
-                seen.wrong.push(what);
+                seen.wrong(Kind::Other, what);
             }
             Ok(_) => seen
                 .missing
@@ -194,8 +202,10 @@ pub(crate) fn use_it(
         other.payload = "other content".into();
         match store.append_request(&other) {
             Ok(receipt) if receipt.duplicate => {
-                seen.wrong
-                    .push(format!("other content is told to be seq {seq}"));
+                seen.wrong(
+                    Kind::Other,
+                    format!("other content is told to be seq {seq}"),
+                );
             }
             Ok(_) => seen
                 .missing
@@ -212,9 +222,10 @@ pub(crate) fn use_it(
         let message = Message::new(id, "orders.new".parse().expect("a topic"), payload);
         match store.append_request(&message) {
             Ok(receipt) if receipt.seq.0 > last => {}
-            Ok(receipt) => seen
-                .wrong
-                .push(format!("a new request is told to be {}", receipt.seq)),
+            Ok(receipt) => seen.wrong(
+                Kind::Other,
+                format!("a new request is told to be {}", receipt.seq),
+            ),
             Err(error) => {
                 seen.failed("a new request", &error);
                 return;

@@ -2,11 +2,12 @@
 //! nothing is deleted, and somebody says where it is.
 //!
 //! In reading order: [`memory`] files that are thrown away; [`stored`] the store and what it
-//! acknowledged; [`mod@look`] reading everything; this module: one flip after the other, and the figures.
+//! acknowledged; [`mod@look`] reading everything; [`figures`] what came of it; this module: one flip after the other, and the figures.
 //!
 //! Each flip is met by `check`, by opening, by reading all that was acknowledged, by using the store,
 //! and by reading it once more: damage must not spread. A repair has to put it right, byte by byte.
 
+mod figures;
 mod look;
 mod memory;
 mod stored;
@@ -24,16 +25,22 @@ use edgebus::{Code, RequestStore, Seq, StoreError, host};
 
 use crate::processes::Failure;
 use crate::rng::SimRng;
+use crate::say::{self, out};
+use crate::sizes;
+pub use figures::{Figures, Kind, Outcome, Violation};
 use look::{Seen, look, use_it};
 use memory::{Image, Memory};
-use stored::{Acked, build, open, orders};
+use stored::{Acked, REQUESTS_MIN, build, open, orders};
 pub use stored::{DIR, config};
+
+/// A store is copied for every flip, so it is not large.
+const REQUESTS_MAX: usize = 1_000_000;
 
 /// `edgebus-sim flips …`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
     /// How many bits turn over, each in a whole store
-    #[arg(long, default_value_t = 10_000)]
+    #[arg(long, default_value_t = 10_000, value_parser = sizes::count::<u64>)]
     pub flips: u64,
     /// What follows from it: the store and the bits
     #[arg(long, default_value_t = 1)]
@@ -42,7 +49,7 @@ pub struct Options {
     #[arg(long, value_name = "FILE")]
     pub orders: Option<PathBuf>,
     /// How many requests are stored
-    #[arg(long, default_value_t = 600)]
+    #[arg(long, default_value_t = 600, value_parser = |text: &str| sizes::between(text, REQUESTS_MIN, REQUESTS_MAX))]
     pub requests: usize,
 }
 
@@ -52,18 +59,15 @@ pub struct Options {
 /// [`Failure`].
 pub fn run(options: &Options) -> Result<(), Failure> {
     let text = match &options.orders {
-        Some(path) => {
-            let text = std::fs::read_to_string(path);
-            Some(text.map_err(|e| Failure::CannotRun(format!("{}: {e}", path.display())))?)
-        }
+        Some(path) => Some(stored::read(path, options.requests)?),
         None => None,
     };
     let mut command = format!("flips --flips {} --seed {}", options.flips, options.seed);
     command += &format!(" --requests {}", options.requests);
     if let Some(path) = &options.orders {
-        command += &format!(" --orders {}", path.display());
+        command += &format!(" --orders {}", say::word(path));
     }
-    println!("edgebus-sim {command}");
+    out!("edgebus-sim {command}");
     let begun = Instant::now();
     let figures = flips(
         options.flips,
@@ -71,8 +75,8 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         text.as_deref(),
         options.requests,
     );
-    print!("{figures}");
-    println!(
+    say::all(&figures);
+    out!(
         "seed {}, {:.1} s; again: edgebus-sim {command}",
         options.seed,
         begun.elapsed().as_secs_f64()
@@ -80,87 +84,6 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     match figures.violations.len() {
         0 => Ok(()),
         count => Err(Failure::Violated(count)),
-    }
-}
-
-/// What became of the bits.
-#[derive(Debug, Default)]
-pub struct Figures {
-    /// Size of the store, in bytes, and how many of them count.
-    pub bytes: u64,
-    /// See `bytes`.
-    pub bytes_in_use: u64,
-    /// How many bits were turned over.
-    pub flips: u64,
-    /// How many of them a repair turned back.
-    pub healed: u64,
-    /// By what became of it, and by what the byte is for.
-    pub outcomes: BTreeMap<(Outcome, String), u64>,
-    /// What must not be.
-    pub violations: Vec<String>,
-}
-
-/// What became of a bit that turned over: the first of these that is true.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Outcome {
-    /// The store did not open, and named the place.
-    RefusedToOpen,
-    /// It opened, and reported the last group as torn, which it keeps aside.
-    TakenForATear,
-    /// It opened, and who read, or wrote, was told that something is corrupt.
-    FoundByReading,
-    /// It opened, and an id or a reply was not found, of which nobody was told; `check` tells.
-    MissedAndFoundByCheck,
-    /// It opened and did nothing wrong; `check` tells.
-    FoundByCheck,
-    /// The byte does not count, and nobody says anything.
-    Harmless,
-    /// The byte counts, and nobody says anything.
-    Silent,
-}
-
-impl fmt::Display for Figures {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "{} flips over a store of {} bytes, of which {} count; half of them in those of the tables that count",
-            self.flips, self.bytes, self.bytes_in_use
-        )?;
-        let mut by_outcome: BTreeMap<Outcome, u64> = BTreeMap::new();
-        for ((outcome, _), count) in &self.outcomes {
-            *by_outcome.entry(*outcome).or_default() += count;
-        }
-        for (outcome, count) in by_outcome {
-            writeln!(f, "{count:>7}  {}", outcome.words())?;
-            for ((_, place), count) in self.outcomes.iter().filter(|((of, _), _)| *of == outcome) {
-                writeln!(f, "         {count:>7}  {place}")?;
-            }
-        }
-        writeln!(
-            f,
-            "{:>7}  turned back by check --repair, with nothing lost",
-            self.healed
-        )?;
-        for violation in self.violations.iter().take(20) {
-            writeln!(f, "violation: {violation}")?;
-        }
-        Ok(())
-    }
-}
-
-impl Outcome {
-    fn words(self) -> &'static str {
-        match self {
-            Self::RefusedToOpen => "refused to open, place named, nothing changed",
-            Self::TakenForATear => "taken for a tear of the last group, bytes kept aside",
-            Self::FoundByReading => "opened, and whoever came upon it was told",
-            Self::MissedAndFoundByCheck => {
-                "opened, an id or a reply not found; named by check only"
-            }
-            Self::FoundByCheck => "opened, all answers right; named by check only",
-            Self::Harmless => "in bytes that do not count",
-            Self::Silent => "in bytes that count, and found by nobody",
-        }
     }
 }
 
@@ -187,7 +110,7 @@ pub fn flips(count: u64, seed: u64, text: Option<&str>, requests: usize) -> Figu
     let sound = Checked::of(&Memory::with(&image));
     if !sound.findings.is_empty() {
         let what = format!("the store is not sound before: {:?}", sound.findings);
-        figures.violations.push(what);
+        figures.violations.push(Violation::new(Kind::Other, what));
     }
     figures.bytes_in_use = sound.in_use.iter().map(|used| used.bytes).sum();
     // The panics that are caught are told as outcomes; redb's would fill the screen.
@@ -212,19 +135,20 @@ pub fn flips(count: u64, seed: u64, text: Option<&str>, requests: usize) -> Figu
                 }
             }
             Ok(Err(what)) => {
-                figures.violations.push(format!("{bit} ({place}): {what}"));
+                let place = format_args!("{bit} ({place})");
+                figures.violations.push(what.at(place));
                 continue;
             }
             Err(_) => {
                 let said = said.lock().map(|said| said.clone()).unwrap_or_default();
-                figures.violations.push(format!("{bit} ({place}): {said}"));
+                let panic = Violation::new(Kind::Panic, format!("{bit} ({place}): {said}"));
+                figures.violations.push(panic);
                 continue;
             }
         };
         if outcome == Outcome::Silent {
-            figures
-                .violations
-                .push(format!("{bit} ({place}): nobody says anything"));
+            let what = format!("{bit} ({place}): nobody says anything");
+            figures.violations.push(Violation::new(Kind::Other, what));
         }
         *figures.outcomes.entry((outcome, place)).or_default() += 1;
     }
@@ -354,20 +278,22 @@ impl Checked {
     }
 }
 
-/// Turns the bit over and lets everybody meet it. The words of a violation are the error.
+/// Turns the bit over and lets everybody meet it. A violation is the error.
 fn one_flip(
     image: &Image,
     acked: &Acked,
     bit: &Bit,
     rng: &mut SimRng,
-) -> Result<(Outcome, bool), String> {
+) -> Result<(Outcome, bool), Violation> {
     let mut damaged = image.clone();
-    let bytes = damaged.get_mut(&bit.file).ok_or("no such file")?;
+    let bytes = damaged
+        .get_mut(&bit.file)
+        .ok_or_else(|| Violation::new(Kind::Other, "no such file"))?;
     bytes[(bit.at / 8) as usize] ^= 1 << (bit.at % 8);
     let memory = Memory::with(&damaged);
     let checked = Checked::of(&memory);
     if memory.image() != damaged {
-        return Err("check changed the folder".to_owned());
+        return Err(Violation::new(Kind::Deletion, "check changed the folder"));
     }
     let has_word = checked.has_damage() || !checked.findings.is_empty();
     let healed = is_healed(image, &damaged, &bit.file)?;
@@ -385,20 +311,22 @@ fn one_flip(
             .keys()
             .any(|path| path.to_string_lossy().contains("torn-"))
     {
-        return Err("a tear was reported and its bytes are not kept".to_owned());
+        let what = "a tear was reported and its bytes are not kept";
+        return Err(Violation::new(Kind::Deletion, what));
     }
     let mut seen = look(&store, acked, last);
     let seqs: Vec<u64> = (0..8).map(|_| 1 + rng.below(last)).collect();
     use_it(&mut store, acked, &seqs, last, &mut seen);
     drop(store);
     goes_on(&memory, acked, last, &mut seen)?;
-    if let Some(wrong) = seen.wrong.first() {
-        return Err(wrong.clone());
+    if let Some(worst) = seen.wrong.iter().min_by_key(|wrong| wrong.kind) {
+        return Err(worst.clone());
     }
     if let Some(missing) = seen.missing.first()
         && !checked.has_damage()
     {
-        return Err(format!("not there, and nobody says so: {missing}"));
+        let what = format!("not there, and nobody says so: {missing}");
+        return Err(Violation::new(Kind::Deletion, what));
     }
     let outcome = match () {
         () if is_torn => Outcome::TakenForATear,
@@ -411,67 +339,83 @@ fn one_flip(
 }
 
 /// Whether repairing the store turns the bit back. Anything else it does is a violation.
-fn is_healed(sound: &Image, damaged: &Image, file: &Path) -> Result<bool, String> {
+fn is_healed(sound: &Image, damaged: &Image, file: &Path) -> Result<bool, Violation> {
+    let other = |what: String| Violation::new(Kind::Other, what);
     let memory = Memory::with(damaged);
     let files: Arc<dyn Files> = Arc::new(memory.clone());
     let repair = match Repair::plan(Path::new(DIR), &files, &mut Checked::default()) {
         Ok(repair) => repair,
         // Another format is not touched; that it is none is what the checksum said first.
-        Err(error) => return Err(format!("no plan to repair it: {error}")),
+        Err(error) => return Err(other(format!("no plan to repair it: {error}"))),
     };
     if memory.image() != *damaged {
-        return Err("planning a repair changed the folder".to_owned());
+        let what = "planning a repair changed the folder";
+        return Err(Violation::new(Kind::Deletion, what));
     }
     if repair.patches().is_empty() {
         return Ok(false);
     }
-    let kept = repair.apply().map_err(|e| format!("not repaired: {e}"))?;
+    let kept = repair
+        .apply()
+        .map_err(|e| other(format!("not repaired: {e}")))?;
     let mut image = memory.image();
     let name = file.strip_prefix(DIR).unwrap_or(file);
     if image.get(&kept.join(name)) != damaged.get(file) {
-        return Err("the original was not kept".to_owned());
+        return Err(Violation::new(Kind::Deletion, "the original was not kept"));
     }
     image.retain(|path, _| !path.starts_with(&kept));
     match image == *sound {
         true => Ok(true),
-        false => Err("repaired, and not as it was".to_owned()),
+        false => Err(other("repaired, and not as it was".to_owned())),
     }
 }
 
 /// A store that does not open names the place and is as it was found.
-fn refused(error: &StoreError, memory: &Memory, damaged: &Image) -> Result<Outcome, String> {
+fn refused(error: &StoreError, memory: &Memory, damaged: &Image) -> Result<Outcome, Violation> {
     let text = error.to_string();
     let is_answer = matches!(
         error.code(),
         Code::Corrupt | Code::NewerFormat | Code::BadConfig
     );
     if !is_answer || !text.contains(DIR) {
-        return Err(format!("refused without a place: {text}"));
+        let what = format!("refused without a place: {text}");
+        return Err(Violation::new(Kind::Other, what));
     }
     match memory.image() == *damaged {
         true => Ok(Outcome::RefusedToOpen),
-        false => Err(format!("refused, and the folder was changed: {text}")),
+        false => {
+            let what = format!("refused, and the folder was changed: {text}");
+            Err(Violation::new(Kind::Deletion, what))
+        }
     }
 }
 
 /// Opens the store once more, after it was used: what could be read can be read.
-fn goes_on(memory: &Memory, acked: &Acked, last: u64, seen: &mut Seen) -> Result<(), String> {
+fn goes_on(memory: &Memory, acked: &Acked, last: u64, seen: &mut Seen) -> Result<(), Violation> {
     let store: RequestStore = match open(memory, config()) {
         Ok(store) => store,
         Err(error) if error.code() == Code::Corrupt => {
             seen.reported.push(error.to_string());
             return Ok(());
         }
-        Err(error) => return Err(format!("does not open again: {error}")),
+        Err(error) => {
+            let what = format!("does not open again: {error}");
+            return Err(Violation::new(Kind::Other, what));
+        }
     };
     for seq in &seen.readable {
         match store.get_by_seq(Seq(*seq)) {
             Ok(Some(entry)) if look::is_right(&entry, *seq, acked) => {}
             found => {
+                let kind = match found {
+                    Ok(Some(_)) => Kind::WrongPayload,
+                    Ok(None) | Err(_) => Kind::Deletion,
+                };
                 let found = found.map(|entry| entry.map(|entry| entry.seq()));
-                return Err(format!(
+                let what = format!(
                     "seq {seq} of {last} could be read, and after the store was used it is {found:?}"
-                ));
+                );
+                return Err(Violation::new(kind, what));
             }
         }
     }

@@ -19,6 +19,7 @@ use prost::Message as _;
 
 use super::memory::{Image, Memory};
 use crate::clock::SimClock;
+use crate::processes::Failure;
 use crate::rng::SimRng;
 
 /// Where the store is.
@@ -29,6 +30,8 @@ const RESPONDER: &str = "till";
 const LISTENER: &str = "audit";
 /// Of so many requests the last ones are not sealed.
 const UNSEALED_SHARE: usize = 10;
+/// With fewer none is sealed.
+pub(crate) const REQUESTS_MIN: usize = UNSEALED_SHARE;
 
 /// What was acknowledged.
 #[derive(Debug)]
@@ -68,7 +71,7 @@ pub(crate) fn open(memory: &Memory, config: StoreConfig) -> Result<RequestStore,
 /// The requests: a line of JSON each, from a file's text, or made up.
 pub(crate) fn orders(text: Option<&str>, count: usize, rng: &mut SimRng) -> Vec<Message> {
     let lines: Vec<String> = match text {
-        Some(text) => text.lines().take(count).map(str::to_owned).collect(),
+        Some(text) => lines(text).take(count).map(str::to_owned).collect(),
         None => (1..=count).map(|order| made_up(order, rng)).collect(),
     };
     let order = |(at, line): (usize, String)| {
@@ -79,6 +82,34 @@ pub(crate) fn orders(text: Option<&str>, count: usize, rng: &mut SimRng) -> Vec<
         Message::new(RequestId::from_bytes(id), topic, line)
     };
     lines.into_iter().enumerate().map(order).collect()
+}
+
+/// The lines that hold something.
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().filter(|line| !line.trim().is_empty())
+}
+
+/// The text of a file of requests, of which so many are to be stored.
+///
+/// # Errors
+/// [`Failure::CannotRun`] when it cannot be read, holds too few, or one that is too large for the store.
+pub(crate) fn read(path: &Path, count: usize) -> Result<String, Failure> {
+    let wrong = |what: String| Failure::CannotRun(format!("{}: {what}", path.display()));
+    let text = std::fs::read_to_string(path).map_err(|e| wrong(e.to_string()))?;
+    let found = lines(&text).take(count).count();
+    if found < REQUESTS_MIN {
+        return Err(wrong(format!(
+            "it holds {found} requests, one a line, and a store takes {REQUESTS_MIN} at least"
+        )));
+    }
+    let bytes_max = config().record.payload_bytes_max;
+    let longest = lines(&text).take(count).map(str::len).max();
+    match longest {
+        Some(bytes) if bytes > bytes_max => Err(wrong(format!(
+            "a request of {bytes} bytes: they are at most {bytes_max}"
+        ))),
+        _ => Ok(text),
+    }
 }
 
 fn made_up(order: usize, rng: &mut SimRng) -> String {

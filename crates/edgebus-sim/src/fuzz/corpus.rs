@@ -3,7 +3,7 @@
 //! They are files, one an input, in a folder a target: `fuzz/corpus/<target>/`, where libFuzzer
 //! looks too. An input that was found by its damage is called `found-<what>`.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -21,24 +21,38 @@ pub fn folder() -> PathBuf {
 /// # Errors
 /// What the operating system says about the files.
 pub fn read(folder: &Path, target: &Target) -> io::Result<Vec<Vec<u8>>> {
-    let mut files = BTreeMap::new();
+    let files = files(folder, target)?;
+    if files.is_empty() {
+        let seeds = (target.seeds)().into_iter();
+        return Ok(seeds.map(|(_, bytes)| bytes).collect());
+    }
+    files.into_iter().map(fs::read).collect()
+}
+
+/// Whether there are files for a target.
+///
+/// # Errors
+/// What the operating system says about the files.
+pub fn has_any(folder: &Path, target: &Target) -> io::Result<bool> {
+    Ok(!files(folder, target)?.is_empty())
+}
+
+/// A target's files, in the order of their names; none when it has no folder.
+fn files(folder: &Path, target: &Target) -> io::Result<BTreeSet<PathBuf>> {
+    let mut files = BTreeSet::new();
     match fs::read_dir(folder.join(target.name)) {
         Ok(entries) => {
             for entry in entries {
                 let path = entry?.path();
                 if path.is_file() {
-                    files.insert(path.clone(), fs::read(path)?);
+                    files.insert(path);
                 }
             }
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
-    if files.is_empty() {
-        let seeds = (target.seeds)().into_iter();
-        return Ok(seeds.map(|(_, bytes)| bytes).collect());
-    }
-    Ok(files.into_values().collect())
+    Ok(files)
 }
 
 /// Writes what real encoders write today; how many files.

@@ -14,6 +14,8 @@ use super::server::Setup;
 use super::{Failure, binary, ending, interrupt};
 use crate::history::{Death, History, Terms};
 use crate::rng::SimRng;
+use crate::say::{self, err, out};
+use crate::sizes;
 
 /// How long a server lives under load, at most.
 const LIFE_MAX: Duration = Duration::from_millis(500);
@@ -26,7 +28,7 @@ const START_KILLED: f64 = 0.3;
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
     /// How often the server is killed under load
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 100, value_parser = sizes::count::<u32>)]
     pub cycles: u32,
     /// What follows from it: requests, their fates, and when the server is killed [default: any]
     #[arg(long)]
@@ -43,8 +45,11 @@ pub struct Options {
 pub fn run(options: &Options) -> Result<(), Failure> {
     let binary = binary::find(options.binary.as_deref())?;
     let seed = options.seed.unwrap_or_else(any_seed);
-    let command = format!("crash --cycles {} --seed {seed}", options.cycles);
-    println!("edgebus-sim {command}");
+    let again = binary::again(options.binary.as_deref());
+    out!(
+        "edgebus-sim crash --cycles {} --seed {seed}{again}",
+        options.cycles
+    );
     let begun = Instant::now();
     let folder = folder()?;
     let mut setup = Setup::new(&binary, folder.path());
@@ -54,11 +59,11 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         starts_killed,
     } = interrupt::run(crash(&mut setup, options.cycles, seed))?;
     let violations = judge(&history, &format!("crash-{seed}"));
-    println!("  {:<24} {}", "kills under load", options.cycles);
-    println!("  {:<24} {starts_killed}", "kills while starting");
-    print!("{}", Figures::of(&history));
-    println!("  {:<24} {}", "ready after", middle_and_most(&mut ready));
-    println!("  {:<24} {:.1} s", "took", begun.elapsed().as_secs_f64());
+    out!("  {:<24} {}", "kills under load", options.cycles);
+    out!("  {:<24} {starts_killed}", "kills while starting");
+    say::all(&Figures::of(&history));
+    out!("  {:<24} {}", "ready after", middle_and_most(&mut ready));
+    out!("  {:<24} {:.1} s", "took", begun.elapsed().as_secs_f64());
     keep_if_wrong(folder, violations.len());
     verdict(violations.len())
 }
@@ -74,7 +79,7 @@ pub(super) fn folder() -> Result<tempfile::TempDir, Failure> {
 /// What went wrong can be looked at: the data and the log of the servers stay.
 pub(super) fn keep_if_wrong(folder: tempfile::TempDir, violations: usize) {
     if violations > 0 {
-        eprintln!("data and logs are in {}", folder.keep().display());
+        err!("data and logs are in {}", folder.keep().display());
     }
 }
 

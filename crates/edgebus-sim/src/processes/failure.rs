@@ -1,5 +1,6 @@
 //! Why a command ends without having shown what it was to show.
 
+use crate::say::{self, err};
 use std::fmt;
 use std::process::ExitCode;
 
@@ -48,10 +49,10 @@ impl std::error::Error for Failure {}
 
 /// The exit status of a command, after its failure was told on standard error.
 pub fn exit(ended: Result<(), Failure>) -> ExitCode {
-    match ended {
+    match ended.and_then(|()| say::is_written()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("edgebus-sim: {failure}");
+            err!("edgebus-sim: {failure}");
             ExitCode::from(failure.status())
         }
     }

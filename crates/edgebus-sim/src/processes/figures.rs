@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::Failure;
 use crate::checker::{Violation, check};
 use crate::history::{Event, History, Outcome, Place};
+use crate::say::{err, out};
 
 /// Violations that are shown in full.
 const SHOWN_MAX: usize = 20;
@@ -105,20 +106,20 @@ pub fn judge(history: &History, run: &str) -> Vec<Violation> {
     if !violations.is_empty() {
         let file = std::env::temp_dir().join(format!("edgebus-sim-{run}.story"));
         match write_story(history, &file) {
-            Ok(()) => eprintln!("all that was noted is in {}", file.display()),
-            Err(failure) => eprintln!("{failure}"),
+            Ok(()) => err!("all that was noted is in {}", file.display()),
+            Err(failure) => err!("{failure}"),
         }
     }
     for violation in violations.iter().take(SHOWN_MAX) {
-        eprintln!("VIOLATION {violation}");
+        err!("VIOLATION {violation}");
         for place in &violation.places {
             if let Some(noted) = history.noted.get(place.0 as usize) {
-                eprintln!("    {place} {noted}");
+                err!("    {place} {noted}");
             }
         }
     }
     if violations.len() > SHOWN_MAX {
-        eprintln!("and {} more", violations.len() - SHOWN_MAX);
+        err!("and {} more", violations.len() - SHOWN_MAX);
     }
     violations
 }
@@ -143,7 +144,7 @@ fn write_story(history: &History, file: &Path) -> Result<(), Failure> {
 /// # Errors
 /// [`Failure::Violated`].
 pub fn verdict(violations: usize) -> Result<(), Failure> {
-    println!("  {:<24} {violations}", "violations");
+    out!("  {:<24} {violations}", "violations");
     match violations {
         0 => Ok(()),
         count => Err(Failure::Violated(count)),

@@ -22,6 +22,8 @@ use super::server::Setup;
 use super::{Failure, binary, ending, interrupt};
 use crate::history::{self, Death, History, Terms};
 use crate::rng::SimRng;
+use crate::say::{self, err, out};
+use crate::sizes;
 
 const MIB: u64 = 1024 * 1024;
 /// How long anything may take that must come by itself; far longer than it does.
@@ -64,7 +66,7 @@ const SIZES: [Size; 3] = [
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
     /// How often each of three disks is filled
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 4, value_parser = sizes::count::<u32>)]
     pub rounds: u32,
     /// What follows from it: requests, their fates, and how full it gets [default: any]
     #[arg(long)]
@@ -82,8 +84,9 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     let programs = Programs::find("mounting a small disk in memory")?;
     let binary = binary::find(options.binary.as_deref())?;
     let seed = options.seed.unwrap_or_else(any_seed);
-    println!(
-        "edgebus-sim full-disk --rounds {} --seed {seed}",
+    let again = binary::again(options.binary.as_deref());
+    out!(
+        "edgebus-sim full-disk --rounds {} --seed {seed}{again}",
         options.rounds
     );
     let begun = Instant::now();
@@ -96,22 +99,28 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         let mut setup = Setup::new(&binary, folder.path());
         setup.data = mounted.dir().join("data");
         setup.config = config(size);
-        let filling = fill(&mut setup, &mounted, size, options.rounds, seed + number);
+        let filling = fill(
+            &mut setup,
+            &mounted,
+            size,
+            options.rounds,
+            seed.wrapping_add(number),
+        );
         let (history, round) = interrupt::run(filling)?;
         for what in &round.violations {
-            eprintln!("VIOLATION on {} MiB: {what}", size.disk / MIB);
+            err!("VIOLATION on {} MiB: {what}", size.disk / MIB);
         }
         violations +=
             judge(&history, &format!("full-disk-{seed}-{number}")).len() + round.violations.len();
         figures.add(&Figures::of(&history));
         told.add(round);
     }
-    println!("  {:<24} {}", "times filled and freed", told.rounds);
-    println!("  {:<24} {}", "killed while full", told.killed);
-    println!("  {:<24} {}", "drained while full", told.drained);
-    println!("  {:<24} {}", "duplicates while full", told.duplicates);
-    print!("{figures}");
-    println!("  {:<24} {:.1} s", "took", begun.elapsed().as_secs_f64());
+    out!("  {:<24} {}", "times filled and freed", told.rounds);
+    out!("  {:<24} {}", "killed while full", told.killed);
+    out!("  {:<24} {}", "drained while full", told.drained);
+    out!("  {:<24} {}", "duplicates while full", told.duplicates);
+    say::all(&figures);
+    out!("  {:<24} {:.1} s", "took", begun.elapsed().as_secs_f64());
     verdict(violations)
 }
 

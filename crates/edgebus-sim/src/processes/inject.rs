@@ -20,6 +20,8 @@ use super::strace::{self, Injected, Injection};
 use super::{Failure, binary, ending, interrupt};
 use crate::history::{Death, Event, History, Noted, Terms};
 use crate::rng::SimRng;
+use crate::say::{self, err, out};
+use crate::sizes;
 
 /// How long a server runs in which nothing has failed yet.
 const LIFE: Duration = Duration::from_millis(2_500);
@@ -46,7 +48,7 @@ const FAILURES: [(&str, &str); 8] = [
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
     /// How many servers are run in which a call fails
-    #[arg(long, default_value_t = 30)]
+    #[arg(long, default_value_t = 30, value_parser = sizes::count::<u32>)]
     pub cycles: u32,
     /// What follows from it: requests, their fates, and which call fails [default: any]
     #[arg(long)]
@@ -64,8 +66,9 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     let strace = strace::find()?;
     let binary = binary::find(options.binary.as_deref())?;
     let seed = options.seed.unwrap_or_else(any_seed);
-    println!(
-        "edgebus-sim inject --cycles {} --seed {seed}",
+    let again = binary::again(options.binary.as_deref());
+    out!(
+        "edgebus-sim inject --cycles {} --seed {seed}{again}",
         options.cycles
     );
     let begun = Instant::now();
@@ -75,7 +78,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     let (history, came) = interrupt::run(inject)?;
     let violations = judge(&history, &format!("inject-{seed}")).len() + came.violations.len();
     for violation in &came.violations {
-        eprintln!("VIOLATION {violation}");
+        err!("VIOLATION {violation}");
     }
     for (name, count) in [
         ("servers", options.cycles),
@@ -85,12 +88,19 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         ("went on (disk full)", came.went_on),
         ("call was not reached", came.not_reached),
     ] {
-        println!("  {name:<24} {count}");
+        out!("  {name:<24} {count}");
     }
-    print!("{}", Figures::of(&history));
-    println!("  {:<24} {:.1} s", "took", begun.elapsed().as_secs_f64());
+    say::all(&Figures::of(&history));
+    out!("  {:<24} {:.1} s", "took", begun.elapsed().as_secs_f64());
     keep_if_wrong(folder, violations);
-    verdict(violations)
+    verdict(violations)?;
+    match came.failed {
+        0 => Err(Failure::CannotRun(
+            "no call was reached that should have failed, which shows nothing: more --cycles"
+                .to_owned(),
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// What came of it.

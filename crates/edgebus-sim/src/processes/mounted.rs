@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{Failure, tools};
+use crate::say::err;
 
 /// How often something that is still in use is tried to be let go of.
 const TRIES: u32 = 100;
@@ -131,6 +132,6 @@ fn until_done(program: &Path, args: &[&str]) {
         std::thread::sleep(BETWEEN);
     }
     if let Some(failure) = said {
-        eprintln!("edgebus-sim: left behind: {failure}");
+        err!("edgebus-sim: left behind: {failure}");
     }
 }

@@ -13,9 +13,13 @@ use super::figures::{middle_and_most, verdict};
 use super::server::{Server, Setup};
 use super::{Failure, binary, interrupt, tools};
 use crate::rng::SimRng;
+use crate::say::out;
+use crate::sizes;
 
 /// Bytes of each payload; random, so that they take what they say.
 const PAYLOAD_BYTES: usize = 2_000;
+/// The largest store, in MiB.
+const MIB_MAX: u64 = 1024 * 1024;
 /// Requests sent at a time.
 const BATCH: u64 = 256;
 /// How long a server runs under load before it is killed again.
@@ -25,10 +29,10 @@ const LIFE_MAX: Duration = Duration::from_millis(1_500);
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
     /// How much the data folder is to take before the first kill, in MiB
-    #[arg(long, default_value_t = 1024)]
+    #[arg(long, default_value_t = 1024, value_parser = |text: &str| sizes::between(text, 1, MIB_MAX))]
     pub mib: u64,
     /// How often the server is killed and started
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 10, value_parser = sizes::count::<u32>)]
     pub starts: u32,
     /// What follows from it: contents, and when the server is killed [default: any]
     #[arg(long)]
@@ -46,17 +50,18 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     let binary = binary::find(options.binary.as_deref())?;
     let seed = options.seed.unwrap_or_else(any_seed);
     let Options { mib, starts, .. } = options;
-    println!("edgebus-sim ready --mib {mib} --starts {starts} --seed {seed}");
+    let again = binary::again(options.binary.as_deref());
+    out!("edgebus-sim ready --mib {mib} --starts {starts} --seed {seed}{again}");
     let folder = folder()?;
     let mut setup = Setup::new(&binary, folder.path());
     let mut measured = interrupt::run(measure(&mut setup, options, seed))?;
     let mib = measured.bytes / (1024 * 1024);
-    println!("  {:<24} {mib} MiB", "data folder");
-    println!("  {:<24} {}", "requests acked", measured.acked);
+    out!("  {:<24} {mib} MiB", "data folder");
+    out!("  {:<24} {}", "requests acked", measured.acked);
     let ready = middle_and_most(&mut measured.ready);
-    println!("  {:<24} {ready}", "listens after");
+    out!("  {:<24} {ready}", "listens after");
     let served = middle_and_most(&mut measured.served);
-    println!("  {:<24} {served}", "first receipt after");
+    out!("  {:<24} {served}", "first receipt after");
     keep_if_wrong(folder, measured.lost);
     verdict(measured.lost)
 }

@@ -20,6 +20,8 @@ use super::load::{Load, Plan};
 use super::server::{Server, Setup};
 use super::{Failure, binary, ending, interrupt};
 use crate::history::{History, Retention, Terms};
+use crate::say::{self, err, out};
+use crate::sizes;
 
 const MIB: f64 = 1024.0 * 1024.0;
 /// Between two looks at the server.
@@ -34,8 +36,11 @@ const FILE_PER_LIVE_MAX: f64 = 3.0;
 const MEMORY_GROWTH_MAX_MIB: f64 = 24.0;
 /// What descriptors may grow in the second half: files of the journal come and go.
 const DESCRIPTORS_GROWTH_MAX: f64 = 8.0;
-/// Samples without which nothing is said about growth.
+/// Samples of the second half without which nothing can be said about growth.
 const SAMPLES_MIN: usize = 20;
+/// How long it takes for those, with some to spare, and how long it may be at most.
+const MINUTES_MIN: f64 = 1.0;
+const MINUTES_MAX: f64 = 100_000.0;
 
 /// Bytes of an id in the tables: key and value. Ids outlive their requests, and so live too.
 const ID_BYTES: f64 = 44.0;
@@ -47,7 +52,7 @@ const KEPT_MIB_MAX: f64 = 64.0;
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
     /// How long
-    #[arg(long, default_value_t = 5.0)]
+    #[arg(long, default_value_t = 5.0, value_parser = |text: &str| sizes::between(text, MINUTES_MIN, MINUTES_MAX))]
     pub minutes: f64,
     /// What follows from it: requests and their fates [default: any]
     #[arg(long)]
@@ -62,15 +67,11 @@ pub struct Options {
 /// # Errors
 /// [`Failure`].
 pub fn run(options: &Options) -> Result<(), Failure> {
-    if !(options.minutes > 0.0 && options.minutes < 100_000.0) {
-        return Err(Failure::CannotRun(
-            "--minutes is a number above 0".to_owned(),
-        ));
-    }
     let binary = binary::find(options.binary.as_deref())?;
     let seed = options.seed.unwrap_or_else(any_seed);
-    println!(
-        "edgebus-sim soak --minutes {} --seed {seed}",
+    let again = binary::again(options.binary.as_deref());
+    out!(
+        "edgebus-sim soak --minutes {} --seed {seed}{again}",
         options.minutes
     );
     let folder = folder()?;
@@ -79,13 +80,20 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     let time = Duration::from_secs_f64(options.minutes * 60.0);
     let (history, samples) = interrupt::run(soak(&mut setup, time, seed))?;
     let mut violations = judge(&history, &format!("soak-{seed}")).len();
-    for what in tell(&samples) {
-        eprintln!("VIOLATION {what}");
+    let grown = tell(&samples);
+    for what in grown.iter().flatten() {
+        err!("VIOLATION {what}");
         violations += 1;
     }
-    print!("{}", Figures::of(&history));
+    say::all(&Figures::of(&history));
     keep_if_wrong(folder, violations);
-    verdict(violations)
+    verdict(violations)?;
+    grown.map(drop).ok_or_else(|| {
+        Failure::CannotRun(format!(
+            "{} looks at the server are too few to say anything about growth",
+            samples.len()
+        ))
+    })
 }
 
 /// Little is kept, so that it is soon full, and a slow consumer is overtaken.
@@ -177,12 +185,11 @@ fn memory_kib(status: &str) -> Option<f64> {
     line.split_whitespace().next()?.parse().ok()
 }
 
-/// Prints the figures; what is wrong with them.
-fn tell(samples: &[Sample]) -> Vec<String> {
+/// Prints the figures; what is wrong with them. `None` when there are too few to tell.
+fn tell(samples: &[Sample]) -> Option<Vec<String>> {
     let second = &samples[samples.len() / 2..];
     if second.len() < SAMPLES_MIN {
-        println!("  too short to say anything about growth");
-        return Vec::new();
+        return None;
     }
     let most = |of: fn(&Sample) -> f64| second.iter().map(of).fold(0.0, f64::max);
     let minutes = second[second.len() - 1].at - second[0].at;
@@ -190,7 +197,7 @@ fn tell(samples: &[Sample]) -> Vec<String> {
     let descriptors = slope(second, |sample| sample.descriptors);
     let ratio = most(|sample| sample.file_mib / sample.live_mib.max(1.0));
     let shown = |name: &str, most: f64, unit: &str, slope: f64| {
-        println!("  {name:<24} at most {most:.1}{unit}, {slope:+.2}{unit} a minute");
+        out!("  {name:<24} at most {most:.1}{unit}, {slope:+.2}{unit} a minute");
     };
     shown("memory", most(|sample| sample.memory_mib), " MiB", memory);
     shown(
@@ -199,7 +206,7 @@ fn tell(samples: &[Sample]) -> Vec<String> {
         "",
         descriptors,
     );
-    println!(
+    out!(
         "  {:<24} at most {:.1} MiB for {:.1} MiB that live, {ratio:.2} times",
         "store file",
         most(|sample| sample.file_mib),
@@ -217,7 +224,7 @@ fn tell(samples: &[Sample]) -> Vec<String> {
     if descriptors * minutes > DESCRIPTORS_GROWTH_MAX {
         wrong.push(format!("descriptors grow by {descriptors:.2} a minute"));
     }
-    wrong
+    Some(wrong)
 }
 
 /// The slope of the straight line that is nearest to the samples, a minute.
@@ -316,8 +323,8 @@ mod tests {
 
     #[test]
     fn memory_that_grows_is_found_out_and_noise_is_not() {
-        assert_eq!(tell(&samples(0.0, 20.0)), Vec::<String>::new());
-        let found = tell(&samples(10.0, 20.0));
+        assert_eq!(tell(&samples(0.0, 20.0)), Some(Vec::new()));
+        let found = tell(&samples(10.0, 20.0)).expect("enough");
         assert!(found.len() == 1 && found[0].contains("memory"), "{found:?}");
         let rising = slope(&samples(10.0, 20.0), |sample| sample.memory_mib);
         assert!((rising - 10.0).abs() < 0.1, "{rising}");
@@ -325,13 +332,9 @@ mod tests {
 
     #[test]
     fn file_that_is_too_large_for_what_lives_in_it_is_found_out() {
-        let found = tell(&samples(0.0, 49.0));
+        let found = tell(&samples(0.0, 49.0)).expect("enough");
         assert!(found.len() == 1 && found[0].contains("file"), "{found:?}");
-        assert_eq!(
-            tell(&samples(0.0, 49.0)[..10]),
-            Vec::<String>::new(),
-            "too short"
-        );
+        assert_eq!(tell(&samples(0.0, 49.0)[..10]), None, "too short");
     }
 
     #[test]

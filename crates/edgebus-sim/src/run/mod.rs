@@ -9,28 +9,33 @@ pub mod plants;
 mod report;
 pub mod strikes;
 
-use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use crate::processes::Failure;
+use crate::say::out;
+use crate::sizes;
 use crate::world::{Weather, simulate_in};
 use patience::Patience;
 use plants::plant;
 use report::Totals;
 
+/// Most worlds at a time.
+const THREADS_MAX: usize = 1_024;
+
 /// `run`: worlds of many seeds.
 #[derive(Clone, Debug, clap::Args)]
 pub struct RunArgs {
     /// How many seeds.
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 100, value_parser = sizes::count::<u64>)]
     pub seeds: u64,
     /// The first one.
     #[arg(long, default_value_t = 0)]
     pub from: u64,
     /// How many at a time; as many as there are processors if not said.
-    #[arg(long)]
+    #[arg(long, value_parser = |text: &str| sizes::between(text, 1, THREADS_MAX))]
     pub threads: Option<usize>,
     /// A bug to be switched on, in a build made with `RUSTFLAGS="--cfg edgebus_plant"`; `list` names all.
     #[arg(long)]
@@ -67,25 +72,33 @@ pub struct ReplayArgs {
     pub plant: Option<String>,
 }
 
-/// Runs the worlds and prints what they came to: 1 if any promise was broken.
-pub fn run(args: &RunArgs) -> ExitCode {
+/// Runs the worlds and prints what they came to.
+///
+/// # Errors
+/// [`Failure::Violated`] if any promise was broken.
+pub fn run(args: &RunArgs) -> Result<(), Failure> {
     run_and_print(args, Weather::Storm)
 }
 
-fn run_and_print(args: &RunArgs, weather: Weather) -> ExitCode {
-    if let Err(code) = plant(args.plant.as_deref()) {
-        return code;
+fn run_and_print(args: &RunArgs, weather: Weather) -> Result<(), Failure> {
+    if plants::listed(args.plant.as_deref()) {
+        return Ok(());
     }
+    plant(args.plant.as_deref())?;
     let started = Instant::now();
     let totals = run_in(args, weather, |violations| {
         for violation in violations {
-            println!("{violation}");
+            out!("{violation}");
         }
     });
     totals.print(args, weather, started.elapsed());
-    match totals.violating.is_empty() {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::FAILURE,
+    verdict(totals.violations)
+}
+
+fn verdict(violations: usize) -> Result<(), Failure> {
+    match violations {
+        0 => Ok(()),
+        count => Err(Failure::Violated(count)),
     }
 }
 
@@ -121,8 +134,8 @@ fn run_in(args: &RunArgs, weather: Weather, tell: impl Fn(&[String]) + Sync) -> 
         let workers: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(work)).collect();
         scope.spawn(|| {
             if let Some(seed) = patience.wait() {
-                println!("seed {seed} does not end: {}", args.replay(seed, weather));
-                println!("  does not end: something spins, and no virtual time passes");
+                out!("seed {seed} does not end: {}", args.replay(seed, weather));
+                out!("  does not end: something spins, and no virtual time passes");
                 std::process::exit(1);
             }
         });
@@ -135,19 +148,20 @@ fn run_in(args: &RunArgs, weather: Weather, tell: impl Fn(&[String]) + Sync) -> 
     totals.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Tells the story of one world: 1 if a promise was broken.
-pub fn replay(args: &ReplayArgs) -> ExitCode {
-    if let Err(code) = plant(args.plant.as_deref()) {
-        return code;
+/// Tells the story of one world.
+///
+/// # Errors
+/// [`Failure::Violated`] if a promise was broken.
+pub fn replay(args: &ReplayArgs) -> Result<(), Failure> {
+    if plants::listed(args.plant.as_deref()) {
+        return Ok(());
     }
+    plant(args.plant.as_deref())?;
     let weather = match args.clocks {
         true => Weather::Clocks,
         false => Weather::Storm,
     };
     let outcome = simulate_in(args.seed, weather);
     report::tell(&outcome);
-    match outcome.violations.is_empty() {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::FAILURE,
-    }
+    verdict(outcome.violations.len())
 }

@@ -4,8 +4,8 @@
 //! This table is for people and for the test that plants each of them. The worlds and the checker
 //! know none of the names.
 
-use std::process::ExitCode;
-
+use crate::processes::Failure;
+use crate::say::out;
 /// A bug that can be planted.
 #[derive(Clone, Copy, Debug)]
 pub struct Plant {
@@ -48,36 +48,46 @@ plants! {
     "resent-out-of-order": "after a lost connection requests are said again in another order";
 }
 
-/// Plants a bug for the rest of this process, or says why that cannot be and how to exit.
-pub(super) fn plant(name: Option<&str>) -> Result<(), ExitCode> {
-    let Some(name) = name else { return Ok(()) };
-    if name == "list" {
-        for plant in PLANTS {
-            println!("{:<30} {}", plant.name, plant.breaks);
-        }
-        return Err(ExitCode::SUCCESS);
+/// Stands for a bug's name on the command line: name all of them, and run nothing.
+pub const LIST: &str = "list";
+
+/// Names all bugs, if that is asked for in place of one. Whether it was.
+pub(super) fn listed(name: Option<&str>) -> bool {
+    let is_asked = name == Some(LIST);
+    for plant in PLANTS.iter().filter(|_| is_asked) {
+        out!("{:<30} {}", plant.name, plant.breaks);
     }
+    is_asked
+}
+
+/// Plants a bug for the rest of this process.
+///
+/// # Errors
+/// [`Failure::CannotRun`] when there is none of this name, or not in this build.
+pub(super) fn plant(name: Option<&str>) -> Result<(), Failure> {
+    let Some(name) = name else { return Ok(()) };
     if !PLANTS.iter().any(|plant| plant.name == name) {
-        eprintln!("there is no bug {name}: `--plant list` names all");
-        return Err(ExitCode::from(2));
+        return Err(Failure::CannotRun(format!(
+            "there is no bug {name}: `--plant list` names all"
+        )));
     }
     set(name)
 }
 
 #[cfg(edgebus_plant)]
-fn set(name: &str) -> Result<(), ExitCode> {
+fn set(name: &str) -> Result<(), Failure> {
     edgebus::plant::set(name).map_err(|before| {
-        eprintln!("bug {before} is planted already, and a process takes one");
-        ExitCode::from(2)
+        Failure::CannotRun(format!(
+            "bug {before} is planted already, and a process takes one"
+        ))
     })
 }
 
 #[cfg(not(edgebus_plant))]
-fn set(name: &str) -> Result<(), ExitCode> {
-    eprintln!(
+fn set(name: &str) -> Result<(), Failure> {
+    Err(Failure::CannotRun(format!(
         "bug {name} is not in this build: build with RUSTFLAGS=\"--cfg edgebus_plant\", or run `cargo xtask plants`"
-    );
-    Err(ExitCode::from(2))
+    )))
 }
 
 #[cfg(test)]

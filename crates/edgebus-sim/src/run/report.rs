@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::RunArgs;
 use crate::disk::Counts as DiskCounts;
 use crate::history::{Counts, Death, Place};
+use crate::say::out;
 use crate::world::{FaultKind, Outcome, Weather};
 
 /// How many violations of one world are printed.
@@ -26,6 +27,8 @@ pub struct Totals {
     pub trace: u64,
     /// Seeds that broke a promise.
     pub violating: Vec<u64>,
+    /// Promises that were broken, all worlds together.
+    pub violations: usize,
 }
 
 impl Totals {
@@ -34,6 +37,7 @@ impl Totals {
         self.counts.add(&outcome.history.counts());
         self.disks.add_all(&outcome.disks);
         self.lasted += outcome.lasted;
+        self.violations += outcome.violations.len();
         // Of each seed its own, so that two that change places are noticed.
         let own = (outcome.trace ^ outcome.seed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         self.trace = self.trace.wrapping_add(own ^ (own >> 32));
@@ -78,40 +82,40 @@ impl Totals {
         };
         let deaths = &self.counts.deaths;
         let died = |how| deaths.get(&how).copied().unwrap_or_default();
-        println!("seeds            {}", self.seeds);
-        println!("violating seeds  {}", self.violating.len());
-        println!("power cuts       {}", self.power_cuts());
-        println!(
+        out!("seeds            {}", self.seeds);
+        out!("violating seeds  {}", self.violating.len());
+        out!("power cuts       {}", self.power_cuts());
+        out!(
             "server's ends    {} power cuts, {} kills, {} fail stops, {} shutdowns",
             died(Death::PowerCut),
             died(Death::Kill),
             died(Death::FailStop),
             died(Death::Shutdown)
         );
-        println!("operations       {}", self.counts.operations_total());
-        println!("acked requests   {}", self.acked());
+        out!("operations       {}", self.counts.operations_total());
+        out!("acked requests   {}", self.acked());
         print_all("operation", &self.counts.operations);
         print_all("outcome", &self.counts.outcomes);
         print_all("fault", &self.faults());
-        println!("disk calls       {}", self.disks.ops());
-        println!("virtual time     {} s", self.lasted.as_secs());
-        println!("trace            {:016x}", self.trace);
-        println!("took             {:.1} s", took.as_secs_f64());
-        println!(
+        out!("disk calls       {}", self.disks.ops());
+        out!("virtual time     {} s", self.lasted.as_secs());
+        out!("trace            {:016x}", self.trace);
+        out!("took             {:.1} s", took.as_secs_f64());
+        out!(
             "again            edgebus-sim {command} --seeds {} --from {}{}",
             args.seeds,
             args.from,
             args.planted()
         );
         for seed in &self.violating {
-            println!("violated         {}", args.replay(*seed, weather));
+            out!("violated         {}", args.replay(*seed, weather));
         }
     }
 }
 
 fn print_all(what: &str, counts: &BTreeMap<&'static str, u64>) {
     for (kind, count) in counts {
-        println!("  {what:<10} {kind:<32} {count:>10}");
+        out!("  {what:<10} {kind:<32} {count:>10}");
     }
 }
 
@@ -127,13 +131,13 @@ pub(super) fn violating(outcome: &Outcome, again: &str) -> Vec<String> {
 /// Prints what happened in a world, and why it broke a promise.
 pub(super) fn tell(outcome: &Outcome) {
     for (place, noted) in outcome.history.noted.iter().enumerate() {
-        println!("{:<6} {noted}", Place(place as u32).to_string());
+        out!("{:<6} {noted}", Place(place as u32).to_string());
     }
-    println!("trace {:016x}", outcome.trace);
+    out!("trace {:016x}", outcome.trace);
     for violation in &outcome.violations {
-        println!("VIOLATED {violation}");
+        out!("VIOLATED {violation}");
     }
     if outcome.violations.is_empty() {
-        println!("no promise was broken");
+        out!("no promise was broken");
     }
 }

@@ -2,14 +2,17 @@
 //! on, at all or in the middle of a write.
 
 use std::io::ErrorKind;
-use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use super::report::{Totals, violating};
+use super::verdict;
 use crate::disk::{Fault, Times};
+use crate::processes::Failure;
+use crate::say::out;
+use crate::sizes;
 use crate::world::{FaultKind, Outcome, Weather, simulate_in};
 
 /// How many calls there may be at most in one life, so that it ends whatever happens.
@@ -19,13 +22,13 @@ const CALLS_MAX: u64 = 20_000;
 #[derive(Clone, Debug, clap::Args)]
 pub struct FaultsArgs {
     /// How many worlds are gone through.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = sizes::count::<u64>)]
     pub seeds: u64,
     /// The first one.
     #[arg(long, default_value_t = 0)]
     pub from: u64,
     /// Only at each so many calls.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = 1, value_parser = |text: &str| sizes::between(text, 1, CALLS_MAX))]
     pub every: u64,
 }
 
@@ -58,34 +61,53 @@ const KINDS: [(&str, Fault, Times); 5] = [
     ),
 ];
 
-/// Goes through all calls and prints what came of it: 1 if any promise was broken.
-pub fn run(args: &FaultsArgs) -> ExitCode {
+/// Goes through all calls and prints what came of it.
+///
+/// # Errors
+/// [`Failure::Violated`] if any promise was broken, and [`Failure::CannotRun`] if so few calls failed that nothing was
+/// shown.
+pub fn run(args: &FaultsArgs) -> Result<(), Failure> {
     let started = Instant::now();
-    let mut is_sound = true;
-    for seed in args.from..args.from.saturating_add(args.seeds) {
+    let mut violations = 0;
+    let mut too_few = None;
+    for place in 0..args.seeds {
+        // As for `run`, behind the last seed comes the first.
+        let seed = args.from.wrapping_add(place);
         for (name, fault, times) in KINDS {
             let (struck, totals) = through(seed, args.every, |call| Weather::Strike {
                 call,
                 fault,
                 times,
             });
-            println!(
+            out!(
                 "seed {seed}, {name:<24} at {struck:>5} calls: {} operations, {} acked, {} violations",
                 totals.counts.operations_total(),
                 totals.acked(),
                 totals.violating.len()
             );
-            is_sound &= totals.violating.is_empty();
+            violations += totals.violations;
+            too_few = too_few.or_else(|| are_too_few(struck, args.every));
         }
     }
-    println!("took             {:.1} s", started.elapsed().as_secs_f64());
-    println!(
+    out!("took             {:.1} s", started.elapsed().as_secs_f64());
+    out!(
         "again            edgebus-sim faults --seeds {} --from {} --every {}",
-        args.seeds, args.from, args.every
+        args.seeds,
+        args.from,
+        args.every
     );
-    match is_sound {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::FAILURE,
+    verdict(violations)?;
+    too_few.map_or(Ok(()), |why| Err(Failure::CannotRun(why)))
+}
+
+/// Why so many calls that failed show nothing, if they do not.
+fn are_too_few(struck: u64, every: u64) -> Option<String> {
+    match struck {
+        0 => Some("no call failed, so nothing was shown".to_owned()),
+        1 if every > 1 => Some(format!(
+            "only the first call failed: the server made no more than {every}, so --every {every} is too large"
+        )),
+        _ => None,
     }
 }
 
@@ -114,7 +136,7 @@ fn through(seed: u64, every: u64, weather: impl Fn(u64) -> Weather + Sync) -> (u
             if !outcome.violations.is_empty() {
                 let again = format!("edgebus-sim faults --from {seed}, at call {call}");
                 for line in violating(&outcome, &again) {
-                    println!("{line}");
+                    out!("{line}");
                 }
             }
             // Until it strikes all is the same, so behind the last call it never does.
@@ -135,4 +157,17 @@ fn through(seed: u64, every: u64, weather: impl Fn(u64) -> Weather + Sync) -> (u
     });
     let totals = totals.into_inner().unwrap_or_else(PoisonError::into_inner);
     (struck.into_inner(), totals)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_that_did_not_fail_show_nothing() {
+        assert!(are_too_few(0, 1).is_some());
+        assert!(are_too_few(1, 20_000).is_some_and(|why| why.contains("--every 20000")));
+        assert_eq!(are_too_few(1, 1), None, "a server that makes one call");
+        assert_eq!(are_too_few(187, 20), None);
+    }
 }

@@ -21,17 +21,25 @@ use crate::processes::figures::{Figures, judge, verdict};
 use crate::processes::load::notes::Notes;
 use crate::processes::server::{Server, Setup};
 use crate::processes::{Failure, binary, ending, interrupt};
+use crate::say::{self, err, out};
+use crate::sizes;
 use guests::{Day, Papers, Stranger};
 use papers::{Authority, ServerFiles};
+
+/// Descriptors of both ends beside those of the tills, and those of one that moves to new papers.
+const DESCRIPTORS_BESIDE: u64 = 1_000;
+const DESCRIPTORS_OF_TILL: u64 = 4;
+/// Most tills there are.
+const TILLS_MAX: usize = 100_000;
 
 /// `edgebus-sim certificates …`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
     /// How many good tills send
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 10, value_parser = |text: &str| sizes::between(text, 1, TILLS_MAX))]
     pub tills: usize,
     /// How long they send between two changes
-    #[arg(long, default_value_t = 3.0)]
+    #[arg(long, default_value_t = 3.0, value_parser = sizes::seconds)]
     pub seconds: f64,
     /// The edgebus to try [default: the one of this workspace, built if need be]
     #[arg(long, value_name = "PATH")]
@@ -44,16 +52,18 @@ pub struct Options {
 /// [`Failure`].
 pub fn run(options: &Options) -> Result<(), Failure> {
     let binary = binary::find(options.binary.as_deref())?;
-    descriptors::need(1_000)?;
-    println!(
-        "edgebus-sim certificates --tills {} --seconds {}",
-        options.tills, options.seconds
+    descriptors::need(DESCRIPTORS_BESIDE + DESCRIPTORS_OF_TILL * options.tills as u64)?;
+    let again = binary::again(options.binary.as_deref());
+    out!(
+        "edgebus-sim certificates --tills {} --seconds {}{again}",
+        options.tills,
+        options.seconds
     );
     let begun = Instant::now();
     let folder = tempfile::Builder::new().prefix("edgebus-sim-").tempdir();
     let folder = folder.map_err(|e| Failure::broken("a folder", e))?;
     let wrong = interrupt::run(certificates(&binary, folder.path(), options))?;
-    println!("  {:<24} {:.1} s", "took", begun.elapsed().as_secs_f64());
+    out!("  {:<24} {:.1} s", "took", begun.elapsed().as_secs_f64());
     verdict(wrong)
 }
 
@@ -91,14 +101,14 @@ async fn certificates(binary: &Path, folder: &Path, options: &Options) -> Result
     let last = ending::read(&setup)?;
     notes.recorder().note(Event::Final(Box::new(last)));
     let history = notes.recorder().finish();
-    print!("{}", Figures::of(&history));
+    say::all(&Figures::of(&history));
     Ok(wrong + judge(&history, "certificates").len())
 }
 
 /// Says what is wrong; how much it was.
 fn complain(wrong: Vec<String>) -> usize {
     for what in wrong.iter().take(20) {
-        eprintln!("VIOLATION {what}");
+        err!("VIOLATION {what}");
     }
     wrong.len()
 }
@@ -167,11 +177,11 @@ impl Shop<'_> {
             day.moves += one.moves;
             wrong.extend(one.wrong);
         }
-        println!("  {:<24} {}", "sends of good tills", shown(&mut day.sends));
-        println!("  {:<24} {}", "moves to new papers", day.moves);
+        out!("  {:<24} {}", "sends of good tills", shown(&mut day.sends));
+        out!("  {:<24} {}", "moves to new papers", day.moves);
         while let Some(one) = coming.join_next().await {
             let (what, (refused, unlike)) = one.map_err(|e| Failure::broken("a stranger", e))?;
-            println!("  {what:<24} refused {refused} times");
+            out!("  {what:<24} refused {refused} times");
             wrong.extend(unlike);
         }
         if day.moves < tills {
@@ -277,7 +287,7 @@ impl Shop<'_> {
 fn told(what: &str, took: Result<Duration, String>) -> Vec<String> {
     match took {
         Ok(took) => {
-            println!("  {what:<24} after {:.2} s", took.as_secs_f64());
+            out!("  {what:<24} after {:.2} s", took.as_secs_f64());
             Vec::new()
         }
         Err(wrong) => vec![format!("{what}: {wrong}")],

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use clap::ValueEnum;
 use edgebus::Client;
 use tokio::time::Instant as Moment;
 
@@ -22,6 +23,8 @@ use crate::processes::figures::{Figures, judge, verdict};
 use crate::processes::load::notes::Notes;
 use crate::processes::server::{Server, Setup};
 use crate::processes::{Failure, binary, ending, interrupt};
+use crate::say::{self, err, out};
+use crate::sizes;
 pub use scenario::Scenario;
 use scenario::{Lives, Sizes};
 
@@ -30,18 +33,21 @@ const DESCRIPTORS_BESIDE: u64 = 500;
 /// Large requests, which those that never read ask for again and again.
 const LARGE: usize = 60;
 const LARGE_BYTES: usize = 500_000;
+/// A connection of each kind at least, and more than any system allows.
+const SCALE_MIN: f64 = 0.001;
+const SCALE_MAX: f64 = 1_000.0;
 
 /// `edgebus-sim flood …`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
     /// How many of everything: 1 is 10,000 idle connections and 1,000 of each other kind
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 1.0, value_parser = |text: &str| sizes::between(text, SCALE_MIN, SCALE_MAX))]
     pub scale: f64,
     /// How long each scenario goes on at least; those that break the rules may live longer
-    #[arg(long, default_value_t = 15.0)]
+    #[arg(long, default_value_t = 15.0, value_parser = sizes::seconds)]
     pub seconds: f64,
     /// How long honest clients are measured alone before each
-    #[arg(long, default_value_t = 5.0)]
+    #[arg(long, default_value_t = 5.0, value_parser = sizes::seconds)]
     pub base_seconds: f64,
     /// Only these
     #[arg(long, value_enum)]
@@ -59,18 +65,29 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     let binary = binary::find(options.binary.as_deref())?;
     let sizes = Sizes::of(options.scale);
     descriptors::need(sizes.connections_max() + DESCRIPTORS_BESIDE)?;
-    println!(
-        "edgebus-sim flood --scale {} --seconds {}",
-        options.scale, options.seconds
-    );
+    out!("edgebus-sim {}", again(options));
     let begun = Instant::now();
     let folder = tempfile::Builder::new().prefix("edgebus-sim-").tempdir();
     let folder = folder.map_err(|e| Failure::broken("a folder", e))?;
     let mut setup = Setup::new(&binary, folder.path());
     setup.config = "log = \"error\"\n".into();
     let wrong = interrupt::run(flood(&mut setup, options, &sizes))?;
-    println!("  {:<24} {:.1} s", "took", begun.elapsed().as_secs_f64());
+    out!("  {:<24} {:.1} s", "took", begun.elapsed().as_secs_f64());
     verdict(wrong)
+}
+
+/// What has to be typed for the same again.
+fn again(options: &Options) -> String {
+    let mut command = format!(
+        "flood --scale {} --seconds {} --base-seconds {}",
+        options.scale, options.seconds, options.base_seconds
+    );
+    for scenario in &options.scenario {
+        if let Some(value) = scenario.to_possible_value() {
+            command += &format!(" --scenario {}", value.get_name());
+        }
+    }
+    command + &binary::again(options.binary.as_deref())
 }
 
 /// All scenarios, one after the other, on one server; how much was wrong.
@@ -88,9 +105,10 @@ async fn flood(setup: &mut Setup, options: &Options, sizes: &Sizes) -> Result<us
         wrong += one(*scenario, &server, &notes, options, sizes).await?;
     }
     let calm = Usage::of(server.pid());
-    println!(
+    out!(
         "  at the end {} MiB, {} descriptors",
-        calm.memory_mib, calm.descriptors
+        calm.memory_mib,
+        calm.descriptors
     );
     server.stop()?;
     notes.died(Death::Shutdown);
@@ -99,7 +117,7 @@ async fn flood(setup: &mut Setup, options: &Options, sizes: &Sizes) -> Result<us
     last.consumers.clear();
     notes.recorder().note(Event::Final(Box::new(last)));
     let history = notes.recorder().finish();
-    print!("{}", Figures::of(&history));
+    say::all(&Figures::of(&history));
     Ok(wrong + judge(&history, "flood").len())
 }
 
@@ -144,20 +162,23 @@ fn report(
     mut during: Noticed,
     lives: Lives,
 ) -> Result<usize, Failure> {
-    println!("{} ({} connections)", scenario.words(), lives.opened);
-    println!("  sends  before {}", shown(&mut before.sends));
-    println!("         during {}", shown(&mut during.sends));
-    println!("  visits before {}", shown(&mut before.visits));
-    println!("         during {}", shown(&mut during.visits));
-    println!(
+    out!("{} ({} connections)", scenario.words(), lives.opened);
+    out!("  sends  before {}", shown(&mut before.sends));
+    out!("         during {}", shown(&mut during.sends));
+    out!("  visits before {}", shown(&mut before.visits));
+    out!("         during {}", shown(&mut during.visits));
+    out!(
         "  server {} MiB, {} descriptors; before {} and {}",
-        during.usage.memory_mib, during.usage.descriptors, calm.memory_mib, calm.descriptors
+        during.usage.memory_mib,
+        during.usage.descriptors,
+        calm.memory_mib,
+        calm.descriptors
     );
     for (goodbye, count) in &lives.goodbyes {
-        println!("  cut    {count} {goodbye:?}");
+        out!("  cut    {count} {goodbye:?}");
     }
     if let Some(longest) = lives.longest {
-        println!("  cut    the last after {:.1} s", longest.as_secs_f64());
+        out!("  cut    the last after {:.1} s", longest.as_secs_f64());
     }
     let mut wrong = before.wrong;
     wrong.extend(during.wrong);
@@ -167,7 +188,27 @@ fn report(
         *kinds.entry(what).or_default() += 1;
     }
     for (what, times) in kinds.iter().take(20) {
-        eprintln!("VIOLATION {times} times: {what}");
+        err!("VIOLATION {times} times: {what}");
     }
     Ok(wrong.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn command_that_is_to_be_typed_again_says_all_that_was() {
+        let options = Options {
+            scale: 0.2,
+            seconds: 5.0,
+            base_seconds: 2.0,
+            scenario: vec![Scenario::Idle, Scenario::Deaf],
+            binary: Some("/opt/edge bus".into()),
+        };
+        assert_eq!(
+            again(&options),
+            "flood --scale 0.2 --seconds 5 --base-seconds 2 --scenario idle --scenario deaf --binary '/opt/edge bus'"
+        );
+    }
 }

@@ -26,6 +26,8 @@ use super::stopped::Stopped;
 use super::{Failure, binary, ending, interrupt};
 use crate::history::{Death, Event, History, Noted, Terms};
 use crate::rng::SimRng;
+use crate::say::{self, err, out};
+use crate::sizes;
 
 /// The image; sparse, so that it takes what is in it.
 const IMAGE_BYTES: u64 = 1024 * 1024 * 1024;
@@ -36,7 +38,7 @@ const BETWEEN_MAX: Duration = Duration::from_millis(700);
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
     /// How many snapshots are taken
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 20, value_parser = sizes::count::<u32>)]
     pub cycles: u32,
     /// What follows from it: requests, their fates, and when a snapshot is taken [default: any]
     #[arg(long)]
@@ -54,22 +56,30 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     let programs = Programs::find("mounting a file system of its own")?;
     let binary = binary::find(options.binary.as_deref())?;
     let seed = options.seed.unwrap_or_else(any_seed);
-    println!(
-        "edgebus-sim snapshots --cycles {} --seed {seed}",
+    let again = binary::again(options.binary.as_deref());
+    out!(
+        "edgebus-sim snapshots --cycles {} --seed {seed}{again}",
         options.cycles
     );
     let begun = Instant::now();
     let folder = folder()?;
     let world = World::make(programs, folder.path())?;
     let taken = interrupt::run(world.run(&binary, options.cycles, seed))?;
-    println!("  {:<24} {}", "snapshots", options.cycles);
-    println!("  {:<24} {}", "acked before them", taken.acked);
-    println!("  {:<24} {}", "control writer synced", taken.control);
+    out!("  {:<24} {}", "snapshots", options.cycles);
+    out!("  {:<24} {}", "acked before them", taken.acked);
+    out!("  {:<24} {}", "control writer synced", taken.control);
     let loose = format!("{} of {}", taken.without_loose, options.cycles);
-    println!("  {:<24} {loose}", "missed unsynced writes");
-    print!("{}", taken.figures);
-    println!("  {:<24} {:.1} s", "took", begun.elapsed().as_secs_f64());
-    verdict(taken.violations)
+    out!("  {:<24} {loose}", "missed unsynced writes");
+    say::all(&taken.figures);
+    out!("  {:<24} {:.1} s", "took", begun.elapsed().as_secs_f64());
+    verdict(taken.violations)?;
+    match taken.without_loose {
+        0 => Err(Failure::CannotRun(
+            "no snapshot missed anything that was not synced, so they show nothing: more --cycles"
+                .to_owned(),
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// What came of it.
@@ -189,7 +199,7 @@ impl World {
         }
         let violations = judge(&history, &format!("snapshot-{cycle}")).len();
         if violations > 0 {
-            eprintln!("in snapshot {cycle}");
+            err!("in snapshot {cycle}");
         }
         taken.violations += violations;
         taken.acked += Figures::of(&history).acked;
