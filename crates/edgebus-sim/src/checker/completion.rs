@@ -5,9 +5,12 @@
 //! later when its stream was opened later, or when something came before it on the same stream that
 //! nobody had asked for at that time.
 
+use std::collections::BTreeMap;
+
+use edgebus_core::consumer::LeaseToken;
 use edgebus_core::{ConsumerName, Seq};
 
-use super::facts::{CallFacts, ConsumerFacts, Facts, StreamFacts, What};
+use super::facts::{CallFacts, ConsumerFacts, Facts, GivenFacts, StreamFacts, What};
 use super::report::Report;
 use crate::history::{How, Outcome, Place};
 
@@ -21,9 +24,39 @@ pub(super) fn check(facts: &Facts<'_>, report: &mut Report) {
             completed_once(facts, (name, consumer), *seq, calls, report);
         }
     }
+    let left = left(facts);
     for stream in facts.streams.values() {
-        given_again(facts, stream, report);
+        given_again(facts, &left, stream, report);
     }
+}
+
+/// After what each lease certainly left for its worker; the earliest, where one came several times.
+type Left<'h> = BTreeMap<(&'h ConsumerName, LeaseToken), Place>;
+
+fn left<'h>(facts: &Facts<'h>) -> Left<'h> {
+    let mut left = Left::new();
+    for stream in facts.streams.values() {
+        for (given, after) in left_on(facts, stream) {
+            let earliest = left.entry((given.consumer, given.token)).or_insert(after);
+            *earliest = after.min(*earliest);
+        }
+    }
+    left
+}
+
+/// What came on a stream, each with what it certainly left after.
+fn left_on<'f, 'h>(
+    facts: &'f Facts<'h>,
+    stream: &'f StreamFacts<'h>,
+) -> impl Iterator<Item = (&'f GivenFacts<'h>, Place)> {
+    // The latest message, by when it was first asked for, that came on this stream so far.
+    stream.given.iter().scan(stream.opened, |latest, given| {
+        let after = *latest;
+        if let Some(message) = facts.message_at(given.token.seq) {
+            *latest = after.max(message.first_asked);
+        }
+        Some((given, after))
+    })
 }
 
 fn how(call: &CallFacts<'_>) -> Option<How> {
@@ -33,22 +66,30 @@ fn how(call: &CallFacts<'_>) -> Option<How> {
     }
 }
 
-/// Where a call was told that the message is done with, and who says so.
-fn ended(call: &CallFacts<'_>) -> Option<(Place, By)> {
-    let how = how(call)?;
-    call.told.iter().find_map(|(place, outcome)| match outcome {
-        Outcome::Done => (how.completes() || how == How::Term).then_some((*place, By::This)),
-        Outcome::AlreadyCompleted => Some((*place, By::Another)),
-        _ => None,
-    })
+/// A word that a message is done with.
+struct Ended {
+    told: Place,
+    /// It was done after here.
+    after: Place,
 }
 
-/// Whose completion it is that was told.
-#[derive(Clone, Copy, Debug)]
-enum By {
-    This,
-    /// One that was asked for at some time before.
-    Another,
+fn ended(left: &Left<'_>, call: &CallFacts<'_>) -> Option<Ended> {
+    let What::Settle(said) = call.what else {
+        return None;
+    };
+    call.told.iter().find_map(|(told, outcome)| {
+        let after = match outcome {
+            Outcome::Done if said.how.completes() || said.how == How::Term => call.asked,
+            // By whom, and perhaps before it was asked again to be done; but it was not done yet when
+            // the lease left.
+            Outcome::AlreadyCompleted => {
+                let left = left.get(&(&said.consumer, said.token));
+                left.copied().unwrap_or(Place(0))
+            }
+            _ => return None,
+        };
+        Some(Ended { told: *told, after })
+    })
 }
 
 /// Only one of those who completed it is told that it did.
@@ -81,33 +122,20 @@ fn completed_once<'f, 'h: 'f>(
     }
 }
 
-fn given_again(facts: &Facts<'_>, stream: &StreamFacts<'_>, report: &mut Report) {
-    // The latest message, by when it was first asked for, that came on this stream so far.
-    let mut latest = stream.opened;
-    for given in &stream.given {
+fn given_again(facts: &Facts<'_>, left: &Left<'_>, stream: &StreamFacts<'_>, report: &mut Report) {
+    for (given, latest) in left_on(facts, stream) {
         let seq = given.token.seq;
-        let consumer = facts.consumers.get(given.consumer);
-        let calls = consumer.and_then(|consumer| consumer.settled.get(&seq));
-        let calls = || calls.into_iter().flatten();
-        let calls = || calls().filter_map(|call| facts.call(*call));
-        for call in calls() {
-            let Some((told, by)) = ended(call).filter(|(told, _)| *told < latest) else {
-                continue;
-            };
-            let settled = match by {
-                By::This => call.asked,
-                By::Another => calls().map(|call| call.asked).min().unwrap_or(call.asked),
-            };
-            if consumer.is_some_and(|consumer| consumer.may_run_again(facts, seq, settled)) {
-                continue;
-            }
-            report.add(AGAIN, [told, latest, given.place], || {
+        let Some(consumer) = facts.consumers.get(given.consumer) else {
+            continue;
+        };
+        let calls = consumer.settled.get(&seq).into_iter().flatten();
+        let mut ends = calls.filter_map(|call| ended(left, facts.call(*call)?));
+        let again =
+            ends.find(|end| end.told < latest && !consumer.may_run_again(facts, seq, end.after));
+        if let Some(end) = again {
+            report.add(AGAIN, [end.told, latest, given.place], || {
                 format!("{} was given {seq} again after it was done", given.consumer)
             });
-            break;
-        }
-        if let Some(message) = facts.message_at(seq) {
-            latest = latest.max(message.first_asked);
         }
     }
 }

@@ -43,18 +43,15 @@ impl Carrier {
     pub(super) async fn run(self, client: TcpStream) {
         let shared = self.shared.clone();
         shared.open.fetch_add(1, Ordering::Relaxed);
-        let ended = self.carry(client).await;
-        if ended.is_err() {
-            shared.lost.fetch_add(1, Ordering::Relaxed);
-        }
+        self.carry(client).await;
         shared.open.fetch_sub(1, Ordering::Relaxed);
     }
 
-    async fn carry(mut self, mut client: TcpStream) -> Result<(), End> {
+    async fn carry(mut self, mut client: TcpStream) {
         let mut dice = Dice::new(self.seed, self.number, 0);
         let orders = self.orders.borrow_and_update().clone();
         if orders.refusing || dice.chance(orders.weather.refuse) {
-            return Err(reset(&client));
+            return self.refuse(&client);
         }
         let mut cuts = self.orders.clone();
         let cut = async move {
@@ -64,10 +61,10 @@ impl Carrier {
         tokio::pin!(cut);
         let connected = tokio::select! {
             connected = self.connect() => connected,
-            () = &mut cut => return Err(reset(&client)),
+            () = &mut cut => return self.refuse(&client),
         };
         let Ok(mut server) = connected else {
-            return Err(reset(&client));
+            return self.refuse(&client);
         };
         let _ = (client.set_nodelay(true), server.set_nodelay(true));
         let ended = {
@@ -97,16 +94,23 @@ impl Carrier {
                 () = &mut cut => Err(End::Reset),
             }
         };
-        if ended == Err(End::Silence) {
-            self.shared.lost.fetch_add(1, Ordering::Relaxed);
+        let Err(end) = ended else {
+            return;
+        };
+        // Before anyone can see that it ended.
+        self.shared.lost.fetch_add(1, Ordering::Relaxed);
+        if end == End::Silence {
             cut.await;
-            let _ = (reset(&client), reset(&server));
-            return Ok(());
         }
-        if ended == Err(End::Reset) {
-            let _ = (reset(&client), reset(&server));
+        if end != End::Close {
+            reset(&client);
+            reset(&server);
         }
-        ended
+    }
+
+    fn refuse(&self, client: &TcpStream) {
+        self.shared.lost.fetch_add(1, Ordering::Relaxed);
+        reset(client);
     }
 
     async fn connect(&mut self) -> std::io::Result<TcpStream> {
@@ -172,7 +176,7 @@ async fn passes(orders: &mut watch::Receiver<Orders>, is_held: fn(&Orders) -> bo
 }
 
 /// Has a connection end by a reset when it is dropped, as when the other machine is gone.
-fn reset(stream: &TcpStream) -> End {
+fn reset(stream: &TcpStream) {
+    // An error would mean that it has ended already.
     let _ = stream.set_zero_linger();
-    End::Reset
 }
