@@ -66,7 +66,7 @@ pub(crate) struct End {
     /// Behind the last whole group, in bytes.
     pub(super) offset: u64,
     /// Length of the file.
-    pub(super) bytes: u64,
+    pub(crate) bytes: u64,
 }
 
 /// Reads all groups, oldest first, and gives those behind `begins` to `apply`.

@@ -89,8 +89,12 @@ impl RequestStore {
             recovered.next_number,
             overlays.open.last_lsn,
         );
-        if recovered.torn.is_some() {
-            journal.reserve(0, next_lsn, 0)?;
+        // A start takes up no room, so that a full disk can be started on again and again.
+        match recovered.end {
+            // One of another size is left behind, to be freed.
+            Some(end) if end.bytes == config.segment_bytes => journal.go_on(end)?,
+            _ if recovered.torn.is_some() => journal.reserve(0, next_lsn, 0)?,
+            _ => {}
         }
         let state = State {
             sealed: Arc::new(sealed),

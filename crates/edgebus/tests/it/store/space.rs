@@ -233,3 +233,31 @@ fn journal_smaller_than_what_starts_a_seal_takes_requests_for_ever() {
         assert_holds(&store, number);
     }
 }
+
+/// Each start took a spare segment: after a few on a full disk nothing could be written any more.
+#[test]
+fn starts_on_a_full_disk_take_up_no_room() {
+    let folder = tempfile::tempdir().expect("folder");
+    let is_full = Arc::new(AtomicBool::new(false));
+    let full = is_full.clone();
+    let files = WrappedFiles::new(move |action, _| {
+        match action == Action::Allocate && full.load(Ordering::Relaxed) {
+            true => Err(io::ErrorKind::StorageFull.into()),
+            false => Ok(()),
+        }
+    });
+    let mut store = open_on(files.clone(), folder.path(), unsealed_config()).expect("opens");
+    append(&mut store, 1..=20);
+    is_full.store(true, Ordering::Relaxed);
+    files.set_free_bytes(0);
+    let till = "till".parse().expect("name");
+    for offset in (1..=20).map(Seq) {
+        let set = store.set_consumer_offset(&till, offset);
+        set.expect("a consumer goes on");
+        drop(store);
+        store = open_on(files.clone(), folder.path(), unsealed_config()).expect("opens");
+    }
+    assert_holds(&store, 20);
+    let written = store.get_consumer_offset(&till).expect("reads");
+    assert_eq!(written, Some(Seq(20)));
+}
